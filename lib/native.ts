@@ -1,0 +1,132 @@
+/**
+ * The only loader of the addon, and the only typed description of it.
+ */
+import { createRequire } from "node:module";
+import { type ErrorCode, MatryoshkaError } from "./errors.js";
+
+/** Options of the native engine, already validated. */
+export interface NativeOptions {
+  readonly device: "cpu" | "reference";
+  readonly dtype: "f32" | "bf16" | "int8";
+  readonly threads: number;
+  /** Instruction set to force, or "" for the best one this machine has. */
+  readonly isa: string;
+}
+
+/** What a checkpoint is, as read from its files. */
+export interface NativeModelInfo {
+  readonly family: string;
+  readonly layers: number;
+  readonly hidden: number;
+  readonly heads: number;
+  readonly intermediate: number;
+  readonly vocab: number;
+  /** Longest sequence in tokens, special tokens included. */
+  readonly maxTokens: number;
+  readonly tokenTypes: number;
+  readonly exitLayers: readonly number[];
+  readonly head: "linear" | "dense_tanh_linear";
+  readonly parameters: number;
+  readonly fileBytes: number;
+  /** Stored types of the tensors with their counts, e.g. { F16: 197, F32: 24 }. */
+  readonly storedTypes: Readonly<Record<string, number>>;
+}
+
+/** An opened model: the checkpoint's facts and what will run it. */
+export interface NativeEngineInfo extends NativeModelInfo {
+  /** e.g. "cpu f32 avx512 2 threads". */
+  readonly backend: string;
+}
+
+/** One packed batch. The addon copies everything on submit. */
+export interface NativeBatch {
+  /** [T] token ids of all sequences end to end. */
+  readonly tokenIds: Int32Array;
+  /** [T] token types, or undefined for all zero. */
+  readonly typeIds?: Int32Array | undefined;
+  /** [n + 1] first token of each sequence, then T. */
+  readonly cuSeqlens: Int32Array;
+  /** [q + 1] first sequence of each query's list, then n. */
+  readonly listOffsets: Int32Array;
+}
+
+export interface NativePlan {
+  /** Blocks to run: one of `exitLayers`. */
+  readonly depth: number;
+  /** Exit layers to score on the way, ascending; `depth` is always scored. */
+  readonly layers: readonly number[];
+}
+
+export interface NativeResult {
+  /** [n × exitLayers.length] raw logits, NaN where an exit did not score. */
+  readonly logits: Float32Array;
+  /** [n] layer at which each sequence stopped. */
+  readonly exitLayers: Uint8Array;
+  /** Milliseconds on the engine's thread. */
+  readonly milliseconds: number;
+}
+
+export interface NativeEngine {
+  /** Settles once the weights are packed. */
+  readonly ready: Promise<NativeEngineInfo>;
+  submit(batch: NativeBatch, plan: NativePlan): { id: number; promise: Promise<NativeResult> };
+  /** The job's promise rejects with ERR_ABORTED at the next layer border. Unknown ids are ignored. */
+  cancel(id: number): void;
+  /** Pending jobs reject with ERR_CLOSED; returns once the engine's thread has ended. */
+  close(): void;
+}
+
+export interface NativeMachine {
+  /** Instruction sets that can be forced, best first. */
+  readonly isas: readonly string[];
+  readonly features: readonly string[];
+  readonly version: string;
+}
+
+/** The addon, as C++ exports it. */
+export interface Native {
+  readonly Engine: new (directory: string, options: NativeOptions) => NativeEngine;
+  /** Validates a checkpoint without packing it. Throws native errors. */
+  inspect(directory: string): NativeModelInfo;
+  machine(): NativeMachine;
+}
+
+const require = createRequire(import.meta.url);
+
+// A local build wins, so that a checkout never runs a stale published binary. lib/ and dist/ lie equally deep, so one
+// path serves the sources under vitest and the package. Literal strings let bundlers follow them.
+const candidates: ReadonlyArray<() => Native> = [
+  () => require("../build/Release/matryoshka.node") as Native,
+  () => require(`@matryoshka-rerank/${process.platform}-${process.arch}/matryoshka.node`) as Native,
+];
+
+let loaded: Native | undefined;
+
+/** Loads the addon on first use, so that importing the package never throws. */
+export function native(): Native {
+  if (loaded) return loaded;
+  const causes: unknown[] = [];
+  for (const candidate of candidates) {
+    try {
+      loaded = candidate();
+      return loaded;
+    } catch (cause) {
+      causes.push(cause);
+    }
+  }
+  throw new MatryoshkaError(
+    "ERR_NATIVE_NOT_FOUND",
+    `Expected a native addon for ${process.platform}-${process.arch} but none could be loaded. Build it with ` +
+      "`npm run build:native` (needs CMake and a C++17 compiler), or reinstall with optional dependencies.",
+    { cause: new AggregateError(causes) },
+  );
+}
+
+/** Native errors carry a code and a message; this gives them the package's class and a JavaScript stack. */
+export function fromNative(error: unknown): unknown {
+  if (error instanceof MatryoshkaError || !(error instanceof Error)) return error;
+  const code = (error as { code?: unknown }).code;
+  return typeof code === "string" && code.startsWith("ERR_")
+    ? new MatryoshkaError(code as ErrorCode, error.message)
+    : error;
+}

@@ -1,0 +1,29 @@
+// One packed, padding-free batch of (query, document) sequences, and what scoring it gives back.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace matryoshka {
+
+/// Token ids of all sequences end to end. Invariants (checked by Engine::submit): cu_seqlens[0] == 0, strictly
+/// ascending, ends at token_ids.size(); list_offsets likewise over sequences; ids within the tables.
+struct TokenBatch {
+  std::vector<int32_t> token_ids;     ///< [T]
+  std::vector<int32_t> type_ids;      ///< [T], or empty for all zero
+  std::vector<int32_t> cu_seqlens;    ///< [n + 1]
+  std::vector<int32_t> list_offsets;  ///< [q + 1]: sequences of one query's list are neighbours
+
+  int sequences() const { return static_cast<int>(cu_seqlens.size()) - 1; }
+  int tokens() const { return cu_seqlens.back(); }
+  int lists() const { return static_cast<int>(list_offsets.size()) - 1; }
+};
+
+/// Scores are raw logits; NaN where that exit did not score that sequence.
+struct Scores {
+  int exits = 0;
+  std::vector<float> logits;         ///< [n × exits], row by sequence
+  std::vector<uint8_t> exit_layers;  ///< [n]: the layer a sequence stopped at
+};
+
+}  // namespace matryoshka

@@ -1,0 +1,80 @@
+// A checkpoint on disk (a Hugging Face directory, plus matryoshka.json and matryoshka.safetensors where it is
+// layer-wise) as an Architecture and its tensors by role.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/architecture.h"
+#include "model/tensor.h"
+
+namespace matryoshka {
+
+/// The matrices of a block. `key_value` is the key projection with the value projection stacked below it.
+enum class Projection : uint8_t { query, key_value, output, up, down };
+constexpr int kProjections = 5;
+
+/// The two residual connections of a block, each followed by a layer norm: hidden = norm(hidden + branch).
+enum class Site : uint8_t { attention, mlp };
+
+/// y = W x + b. Row blocks stacked from one or more tensors, each weight [out_i, in] and bias [out_i].
+struct LinearSource {
+  std::vector<const Tensor*> weights;
+  std::vector<const Tensor*> biases;
+  int out = 0;
+  int in = 0;
+};
+
+struct NormSource {
+  const Tensor* weight = nullptr;  ///< [H]
+  const Tensor* bias = nullptr;    ///< [H]
+};
+
+struct EmbeddingSource {
+  const Tensor* word = nullptr;      ///< [vocab, H]
+  const Tensor* position = nullptr;  ///< [positions, H]
+  const Tensor* type = nullptr;      ///< [token_types, H]
+  NormSource norm;
+};
+
+/// dense_* are null for HeadKind::linear.
+struct HeadSource {
+  const Tensor* dense_weight = nullptr;  ///< [H, H]
+  const Tensor* dense_bias = nullptr;    ///< [H]
+  const Tensor* weight = nullptr;        ///< [1, H]
+  const Tensor* bias = nullptr;          ///< [1]
+};
+
+class Checkpoint {
+ public:
+  /// Maps and validates everything but the values: config, tensor names, shapes, dtypes, file bounds.
+  /// Throws Error: ERR_MODEL_NOT_FOUND, ERR_MODEL_INVALID, ERR_CONFIG_INVALID, ERR_UNSUPPORTED_ARCHITECTURE,
+  /// ERR_SAFETENSORS_INVALID, ERR_TENSOR_MISSING, ERR_TENSOR_SHAPE, ERR_TENSOR_DTYPE.
+  static std::shared_ptr<const Checkpoint> open(const std::string& directory);
+  ~Checkpoint();
+
+  const Architecture& architecture() const;
+  /// Layers that can score, ascending, 1-based: l means "after l blocks". The last one is the full depth.
+  const std::vector<int>& exit_layers() const;
+  EmbeddingSource embedding() const;
+  LinearSource linear(int layer, Projection which) const;  ///< layer in [0, layers)
+  NormSource norm(int layer, Site site) const;
+  HeadSource head(int exit) const;  ///< exit: index into exit_layers()
+
+  /// Scans every tensor once; throws ERR_TENSOR_NOT_FINITE naming the first that holds a NaN or an infinity.
+  void check_finite() const;
+  /// Tells the system that the mapped pages are no longer needed resident (they are re-read if touched again).
+  void release_pages() const;
+  /// All tensors, by name, for inspection.
+  std::vector<const Tensor*> tensors() const;
+  size_t file_bytes() const;  ///< total size of the mapped weight files
+  size_t parameters() const;
+
+ private:
+  struct State;
+  explicit Checkpoint(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace matryoshka
