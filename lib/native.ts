@@ -80,7 +80,6 @@ export interface NativeMachine {
   /** Instruction sets that can be forced, best first. */
   readonly isas: readonly string[];
   readonly features: readonly string[];
-  readonly version: string;
 }
 
 /** The addon, as C++ exports it. */

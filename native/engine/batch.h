@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/architecture.h"
+
 namespace matryoshka {
 
-/// Token ids of all sequences end to end. Invariants (checked by Engine::submit): cu_seqlens[0] == 0, strictly
+/// Token ids of all sequences end to end. Invariants (checked by `validate`): cu_seqlens[0] == 0, strictly
 /// ascending, ends at token_ids.size(); list_offsets likewise over sequences; ids within the tables.
 struct TokenBatch {
   std::vector<int32_t> token_ids;     ///< [T]
@@ -18,6 +20,9 @@ struct TokenBatch {
   int tokens() const { return cu_seqlens.back(); }
   int lists() const { return static_cast<int>(list_offsets.size()) - 1; }
 };
+
+/// Throws ERR_INVALID_ARGUMENT or ERR_INPUT_TOO_LONG where an invariant fails; nothing later checks again.
+void validate(const TokenBatch& batch, const Architecture& architecture);
 
 /// Scores are raw logits; NaN where that exit did not score that sequence.
 struct Scores {

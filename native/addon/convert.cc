@@ -1,0 +1,96 @@
+#include "addon/convert.h"
+
+#include <algorithm>
+#include <map>
+
+namespace matryoshka::addon {
+namespace {
+
+std::vector<int32_t> to_ints(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
+    throw Error("ERR_INVALID_ARGUMENT", std::string("Expected an Int32Array for ") + name);
+  const auto array = value.As<Napi::Int32Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+int exit_index(const std::vector<int>& exits, int64_t layer) {
+  const auto found = std::find(exits.begin(), exits.end(), layer);
+  if (found == exits.end()) throw Error("ERR_INVALID_ARGUMENT", "Expected an exit layer of the model but received " + std::to_string(layer));
+  return static_cast<int>(found - exits.begin());
+}
+
+}  // namespace
+
+Napi::Error coded(Napi::Env env, const std::string& code, const std::string& message) {
+  auto error = Napi::Error::New(env, message);
+  error.Set("code", code);
+  return error;
+}
+
+TokenBatch to_batch(const Napi::Object& batch) {
+  TokenBatch out;
+  out.token_ids = to_ints(batch, "tokenIds");
+  if (!batch.Get("typeIds").IsUndefined()) out.type_ids = to_ints(batch, "typeIds");
+  out.cu_seqlens = to_ints(batch, "cuSeqlens");
+  out.list_offsets = to_ints(batch, "listOffsets");
+  return out;
+}
+
+ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint) {
+  const std::vector<int>& exits = checkpoint.exit_layers();
+  ExitPlan out;
+  out.report.assign(exits.size(), 0);
+  const auto layers = plan.Get("layers").As<Napi::Array>();
+  for (uint32_t i = 0; i < layers.Length(); ++i) out.report[exit_index(exits, layers.Get(i).ToNumber().Int64Value())] = 1;
+  out.depth = static_cast<int>(plan.Get("depth").ToNumber().Int64Value());
+  out.report[exit_index(exits, out.depth)] = 1;
+  return out;
+}
+
+Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint) {
+  static constexpr const char* kTypes[] = {"F32", "F16", "BF16", "I8"};
+  const Architecture& a = checkpoint.architecture();
+  auto out = Napi::Object::New(env);
+  out.Set("family", a.family);
+  out.Set("layers", a.layers);
+  out.Set("hidden", a.hidden);
+  out.Set("heads", a.heads);
+  out.Set("intermediate", a.intermediate);
+  out.Set("vocab", a.vocab);
+  out.Set("maxTokens", a.max_tokens());
+  out.Set("tokenTypes", a.token_types);
+  out.Set("head", a.head == HeadKind::linear ? "linear" : "dense_tanh_linear");
+  out.Set("parameters", static_cast<double>(checkpoint.parameters()));
+  out.Set("fileBytes", static_cast<double>(checkpoint.file_bytes()));
+  const std::vector<int>& exits = checkpoint.exit_layers();
+  auto layers = Napi::Array::New(env, exits.size());
+  for (size_t i = 0; i < exits.size(); ++i) layers.Set(static_cast<uint32_t>(i), exits[i]);
+  out.Set("exitLayers", layers);
+  std::map<std::string, int> types;
+  for (const Tensor* tensor : checkpoint.tensors()) ++types[kTypes[static_cast<int>(tensor->type)]];
+  auto stored = Napi::Object::New(env);
+  for (const auto& [type, count] : types) stored.Set(type, count);
+  out.Set("storedTypes", stored);
+  return out;
+}
+
+Napi::Object from_job(Napi::Env env, const Job& job) {
+  auto logits = Napi::Float32Array::New(env, job.scores.logits.size());
+  std::copy(job.scores.logits.begin(), job.scores.logits.end(), logits.Data());
+  auto layers = Napi::Uint8Array::New(env, job.scores.exit_layers.size());
+  std::copy(job.scores.exit_layers.begin(), job.scores.exit_layers.end(), layers.Data());
+  auto out = Napi::Object::New(env);
+  out.Set("logits", logits);
+  out.Set("exitLayers", layers);
+  out.Set("milliseconds", job.milliseconds);
+  return out;
+}
+
+Napi::Array from_strings(Napi::Env env, const std::vector<std::string>& strings) {
+  auto out = Napi::Array::New(env, strings.size());
+  for (size_t i = 0; i < strings.size(); ++i) out.Set(static_cast<uint32_t>(i), strings[i]);
+  return out;
+}
+
+}  // namespace matryoshka::addon

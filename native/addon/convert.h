@@ -1,0 +1,35 @@
+// Between JavaScript values and the engine's plain structs; the only file that knows both shapes.
+#pragma once
+
+#include <napi.h>
+
+#include "engine/engine.h"
+#include "model/error.h"
+
+namespace matryoshka::addon {
+
+/// A JavaScript Error with `code`; lib/native.ts turns it into the package's class.
+Napi::Error coded(Napi::Env env, const std::string& code, const std::string& message);
+
+/// Copies: the caller may reuse or transfer its buffers as soon as submit returns.
+TokenBatch to_batch(const Napi::Object& batch);
+/// `plan` is { depth, layers } in layers; throws ERR_INVALID_ARGUMENT for one that is no exit layer.
+ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint);
+
+Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint);
+Napi::Object from_job(Napi::Env env, const Job& job);
+Napi::Array from_strings(Napi::Env env, const std::vector<std::string>& strings);
+
+/// Runs `body`, rethrowing a matryoshka::Error as a coded JavaScript error.
+template <typename Body>
+auto translated(Napi::Env env, Body body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    throw coded(env, error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    throw coded(env, "ERR_OUT_OF_MEMORY", "Expected enough memory to copy the batch but the system gave none");
+  }
+}
+
+}  // namespace matryoshka::addon

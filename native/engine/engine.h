@@ -1,0 +1,62 @@
+// One opened model on a thread of its own: jobs go in from any thread, come back in order through a callback.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "engine/backend.h"
+
+namespace matryoshka {
+
+struct Job {
+  uint32_t id = 0;
+  TokenBatch batch;
+  ExitPlan plan;
+  std::atomic<bool> cancelled{false};
+  Scores scores;
+  double milliseconds = 0;
+  std::string error_code;  ///< empty when the job succeeded
+  std::string error_message;
+};
+
+class Engine {
+ public:
+  struct Model {
+    std::shared_ptr<const Checkpoint> checkpoint;
+    std::unique_ptr<Backend> backend;
+  };
+  /// `load` runs first on the engine's thread. `on_ready` gets the model, or null and the error; `on_done` gets every
+  /// job exactly once, unless stop() came first. Both are called on the engine's thread.
+  using Load = std::function<Model()>;
+  using OnReady = std::function<void(const Model*, const std::string& code, const std::string& message)>;
+  using OnDone = std::function<void(std::shared_ptr<Job>)>;
+
+  Engine(Load load, OnReady on_ready, OnDone on_done);
+  ~Engine() { stop(); }
+
+  void submit(std::shared_ptr<Job> job);
+  /// Cancels what runs, drops what waits, and joins the thread. Idempotent; call it from one thread.
+  void stop();
+
+ private:
+  void loop(const Load& load);
+  void execute(Job& job);
+
+  OnReady on_ready_;
+  OnDone on_done_;
+  Model model_;  // touched by the engine's thread only
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Job>> queue_;
+  std::shared_ptr<Job> running_;
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
+}  // namespace matryoshka

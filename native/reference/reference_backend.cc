@@ -1,0 +1,231 @@
+#include "reference/reference_backend.h"
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <vector>
+
+namespace matryoshka {
+namespace {
+
+using Values = std::vector<double>;
+
+Values widened(const Tensor* tensor) {
+  std::vector<float> narrow(tensor->count());
+  widen(*tensor, 0, narrow.size(), narrow.data());
+  return Values(narrow.begin(), narrow.end());
+}
+
+struct Linear {
+  int out = 0, in = 0;
+  Values weight, bias;
+};
+
+struct Norm {
+  Values weight, bias;
+};
+
+Linear read(const LinearSource& source) {
+  Linear linear{source.out, source.in, {}, {}};
+  for (const Tensor* t : source.weights) {
+    const Values v = widened(t);
+    linear.weight.insert(linear.weight.end(), v.begin(), v.end());
+  }
+  for (const Tensor* t : source.biases) {
+    const Values v = widened(t);
+    linear.bias.insert(linear.bias.end(), v.begin(), v.end());
+  }
+  return linear;
+}
+
+Norm read(const NormSource& source) { return {widened(source.weight), widened(source.bias)}; }
+
+double activate(Activation activation, double x) {
+  switch (activation) {
+    case Activation::gelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::gelu_tanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::relu:
+      return x > 0 ? x : 0;
+  }
+  return x;
+}
+
+struct Block {
+  Linear linear[kProjections];
+  Norm norm[2];
+};
+
+struct Head {
+  Values dense_weight, dense_bias, weight, bias;
+};
+
+class ReferenceBackend final : public Backend, private Ops {
+ public:
+  explicit ReferenceBackend(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)), a_(checkpoint_->architecture()) {
+    checkpoint_->check_finite();
+    const EmbeddingSource e = checkpoint_->embedding();
+    word_ = widened(e.word);
+    position_ = widened(e.position);
+    type_ = widened(e.type);
+    embedding_norm_ = read(e.norm);
+    blocks_.resize(a_.layers);
+    for (int l = 0; l < a_.layers; ++l) {
+      for (int p = 0; p < kProjections; ++p) blocks_[l].linear[p] = read(checkpoint_->linear(l, static_cast<Projection>(p)));
+      for (int s = 0; s < 2; ++s) blocks_[l].norm[s] = read(checkpoint_->norm(l, static_cast<Site>(s)));
+    }
+    for (size_t exit = 0; exit < checkpoint_->exit_layers().size(); ++exit) {
+      const HeadSource h = checkpoint_->head(static_cast<int>(exit));
+      heads_.push_back({h.dense_weight ? widened(h.dense_weight) : Values(), h.dense_bias ? widened(h.dense_bias) : Values(),
+                        widened(h.weight), widened(h.bias)});
+    }
+  }
+
+  void begin(const TokenBatch& batch, int exits) override {
+    batch_ = &batch;
+    tokens_.assign(static_cast<size_t>(batch.tokens()) * a_.hidden, 0);
+    key_value_.assign(static_cast<size_t>(batch.tokens()) * 2 * a_.hidden, 0);
+    scores_.exits = exits;
+    scores_.logits.assign(static_cast<size_t>(batch.sequences()) * exits, std::numeric_limits<float>::quiet_NaN());
+    scores_.exit_layers.assign(batch.sequences(), 0);
+  }
+
+  void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
+    rows_ = rows;
+    slots_.clear();
+    for (int step = 0; step < steps; ++step) body(*this, step);
+  }
+
+  void finish(Scores& scores) override { scores = scores_; }
+  std::string describe() const override { return "reference f64 1 thread"; }
+
+ private:
+  int row_count() const { return rows_ == Rows::tokens ? batch_->tokens() : batch_->sequences(); }
+  Values& slot(Slot which) {
+    if (which == Slot::key_value) return key_value_;
+    if (which == Slot::hidden && rows_ == Rows::tokens) return tokens_;
+    return slots_[which];
+  }
+
+  void embed() override {
+    for (int s = 0; s < batch_->sequences(); ++s)
+      for (int t = batch_->cu_seqlens[s]; t < batch_->cu_seqlens[s + 1]; ++t) {
+        const double* word = &word_[static_cast<size_t>(batch_->token_ids[t]) * a_.hidden];
+        const double* position = &position_[static_cast<size_t>(t - batch_->cu_seqlens[s] + a_.position_offset) * a_.hidden];
+        const double* type = &type_[static_cast<size_t>(batch_->type_ids.empty() ? 0 : batch_->type_ids[t]) * a_.hidden];
+        double* row = &tokens_[static_cast<size_t>(t) * a_.hidden];
+        for (int i = 0; i < a_.hidden; ++i) row[i] = word[i] + position[i] + type[i];
+        normalize(row, embedding_norm_);
+      }
+  }
+
+  void gather() override {
+    Values& hidden = slot(Slot::hidden);
+    hidden.clear();
+    for (int s = 0; s < batch_->sequences(); ++s) {
+      const double* row = &tokens_[static_cast<size_t>(batch_->cu_seqlens[s]) * a_.hidden];
+      hidden.insert(hidden.end(), row, row + a_.hidden);
+    }
+  }
+
+  void linear(int layer, Projection which, Slot in, Slot out) override {
+    const Linear& w = blocks_[layer].linear[static_cast<int>(which)];
+    const Values& x = slot(in);
+    Values& y = slot(out);
+    y.assign(static_cast<size_t>(row_count()) * w.out, 0);
+    for (int r = 0; r < row_count(); ++r)
+      for (int o = 0; o < w.out; ++o) {
+        double sum = w.bias[o];
+        for (int i = 0; i < w.in; ++i) sum += w.weight[static_cast<size_t>(o) * w.in + i] * x[static_cast<size_t>(r) * w.in + i];
+        y[static_cast<size_t>(r) * w.out + o] = which == Projection::up ? activate(a_.activation, sum) : sum;
+      }
+  }
+
+  void attention() override {
+    const Values& query = slot(Slot::query);
+    Values& context = slot(Slot::context);
+    context.assign(query.size(), 0);
+    const int hidden = a_.hidden, dim = a_.head_dim;
+    const double scale = 1 / std::sqrt(static_cast<double>(dim));
+    for (int s = 0; s < batch_->sequences(); ++s) {
+      const int begin = batch_->cu_seqlens[s], end = batch_->cu_seqlens[s + 1];
+      const int first = rows_ == Rows::tokens ? begin : s, last = rows_ == Rows::tokens ? end : s + 1;
+      Values weight(end - begin);
+      for (int r = first; r < last; ++r)
+        for (int h = 0; h < a_.heads; ++h) {
+          const double* q = &query[static_cast<size_t>(r) * hidden + h * dim];
+          double top = -std::numeric_limits<double>::infinity(), sum = 0;
+          for (int t = begin; t < end; ++t) {
+            const double* k = &key_value_[static_cast<size_t>(t) * 2 * hidden + h * dim];
+            double dot = 0;
+            for (int i = 0; i < dim; ++i) dot += q[i] * k[i];
+            top = std::max(top, weight[t - begin] = dot * scale);
+          }
+          for (double& w : weight) sum += w = std::exp(w - top);
+          double* out = &context[static_cast<size_t>(r) * hidden + h * dim];
+          for (int t = begin; t < end; ++t) {
+            const double* v = &key_value_[static_cast<size_t>(t) * 2 * hidden + hidden + h * dim];
+            for (int i = 0; i < dim; ++i) out[i] += weight[t - begin] / sum * v[i];
+          }
+        }
+    }
+  }
+
+  void residual(int layer, Site site) override {
+    Values& hidden = slot(Slot::hidden);
+    const Values& branch = slot(Slot::branch);
+    for (size_t i = 0; i < hidden.size(); ++i) hidden[i] += branch[i];
+    for (int r = 0; r < row_count(); ++r) normalize(&hidden[static_cast<size_t>(r) * a_.hidden], blocks_[layer].norm[static_cast<int>(site)]);
+  }
+
+  void head(int exit) override {
+    const Head& head = heads_[exit];
+    const Values& hidden = slot(Slot::hidden);
+    for (int s = 0; s < batch_->sequences(); ++s) {
+      const size_t row = rows_ == Rows::tokens ? batch_->cu_seqlens[s] : s;
+      Values x(&hidden[row * a_.hidden], &hidden[row * a_.hidden] + a_.hidden);
+      if (!head.dense_weight.empty()) {
+        Values y(a_.hidden);
+        for (int o = 0; o < a_.hidden; ++o) {
+          double sum = head.dense_bias[o];
+          for (int i = 0; i < a_.hidden; ++i) sum += head.dense_weight[static_cast<size_t>(o) * a_.hidden + i] * x[i];
+          y[o] = std::tanh(sum);
+        }
+        x = y;
+      }
+      double logit = head.bias[0];
+      for (int i = 0; i < a_.hidden; ++i) logit += head.weight[i] * x[i];
+      scores_.logits[static_cast<size_t>(s) * scores_.exits + exit] = static_cast<float>(logit);
+    }
+  }
+
+  void normalize(double* row, const Norm& norm) const {
+    double mean = 0, square = 0;
+    for (int i = 0; i < a_.hidden; ++i) mean += row[i] / a_.hidden;
+    for (int i = 0; i < a_.hidden; ++i) square += (row[i] - mean) * (row[i] - mean) / a_.hidden;
+    const double scale = 1 / std::sqrt(square + a_.norm_eps);
+    for (int i = 0; i < a_.hidden; ++i) row[i] = (row[i] - mean) * scale * norm.weight[i] + norm.bias[i];
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  const Architecture& a_;
+  Values word_, position_, type_;
+  Norm embedding_norm_;
+  std::vector<Block> blocks_;
+  std::vector<Head> heads_;
+
+  const TokenBatch* batch_ = nullptr;
+  Rows rows_ = Rows::tokens;
+  Values tokens_, key_value_;
+  std::map<Slot, Values> slots_;
+  Scores scores_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_reference_backend(std::shared_ptr<const Checkpoint> checkpoint) {
+  return std::make_unique<ReferenceBackend>(std::move(checkpoint));
+}
+
+}  // namespace matryoshka
