@@ -1,0 +1,11 @@
+// The classical confidence exit: stop when the softmax is sure, or when the document was known to be easy.
+#pragma once
+
+#include "engine/exit_rule.h"
+#include "engine/rules/list_at_exit.h"
+
+namespace matryoshka {
+
+void decide_confidence(const ExitRule& rule, int exit, const ListAtExit& list, uint8_t* stop);
+
+}  // namespace matryoshka

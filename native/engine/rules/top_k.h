@@ -1,0 +1,11 @@
+// Out-only pruning: a document stops once its upper bound lies below the k-th largest lower bound of its list.
+#pragma once
+
+#include "engine/exit_rule.h"
+#include "engine/rules/list_at_exit.h"
+
+namespace matryoshka {
+
+void decide_top_k(const ExitRule& rule, int exit, const ListAtExit& list, uint8_t* stop);
+
+}  // namespace matryoshka
