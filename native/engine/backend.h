@@ -43,7 +43,10 @@ class Backend {
   /// Calls `body(ops, step)` for step = 0 … steps-1 in order on every tile of the active set. Tiles are independent;
   /// no tile starts a later call of run before every tile has finished this one. `body` must be thread-safe.
   virtual void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) = 0;
-  /// The batch's one synchronisation: fills logits and exit layers.
+  /// Applies `rule` to the scores of exit index `exit`: whoever stops is scored for good, leaves the active set, and its
+  /// rows are squeezed out of hidden and key_value.
+  virtual void decide(const ExitRule& rule, int exit);
+  /// The batch's one synchronisation: fills logits and the exit layers of those that stopped (0: still active).
   virtual void finish(Scores& scores) = 0;
 
   /// "cpu f32 avx512 2 threads": for inspect and doctor.

@@ -29,6 +29,7 @@ struct Scores {
   int exits = 0;
   std::vector<float> logits;         ///< [n × exits], row by sequence
   std::vector<uint8_t> exit_layers;  ///< [n]: the layer a sequence stopped at
+  bool partial = false;              ///< a deadline ended the pass before the planned depth
 };
 
 }  // namespace matryoshka

@@ -1,11 +1,15 @@
-// Peek first: at the last layer only the scoring row's query, output, MLP and head are computed, because nothing
-// else is read. Keys and values are needed of every token.
+// A layer where somebody may stop, and the last one, are peeked at first: keys and values of every token, but query,
+// output, MLP and head of the scoring row only, because the score needs no more. Survivors then finish the layer over
+// the same keys and values. Rows do not depend on each other's presence, so a survivor's score is the one it would
+// have had without any exit.
 #include "engine/forward.h"
 
 #include <algorithm>
 
 namespace matryoshka {
 namespace {
+
+void project_keys(Ops& ops, int layer) { ops.linear(layer, Projection::key_value, Slot::hidden, Slot::key_value); }
 
 void attend_and_mix(Ops& ops, int layer) {
   ops.linear(layer, Projection::query, Slot::hidden, Slot::query);
@@ -17,35 +21,85 @@ void attend_and_mix(Ops& ops, int layer) {
   ops.residual(layer, Site::mlp);
 }
 
+class Pass {
+ public:
+  Pass(Backend& backend, const Checkpoint& checkpoint, const ExitPlan& plan, const std::atomic<bool>& cancelled)
+      : backend_(backend), exits_(checkpoint.exit_layers()), plan_(plan), cancelled_(cancelled) {}
+
+  /// Returns the depth that the still active sequences have reached.
+  int run() {
+    backend_.run(Rows::tokens, 1, [](Ops& ops, int) { ops.embed(); });
+    int done = 0;
+    for (size_t exit = 0;; ++exit) {
+      const bool last = exits_[exit] == plan_.depth;
+      if (!last && !decides(exit)) continue;
+      const int layer = exits_[exit] - 1;
+      if (const int reached = blocks(done, layer)) return reached;
+      peek(layer, static_cast<int>(exit));
+      if (last || cancelled() || expired()) return layer + 1;
+      backend_.decide(plan_.rule, static_cast<int>(exit));
+      backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { attend_and_mix(ops, layer); });
+      done = layer + 1;
+    }
+  }
+
+ private:
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  bool expired() const { return plan_.deadline && std::chrono::steady_clock::now() >= *plan_.deadline; }
+  bool decides(size_t exit) const { return plan_.rule.kind != RuleKind::none && plan_.rule.at[exit]; }
+
+  /// Index of the exit to score after block `layer`, or -1.
+  int scored_exit(int layer) const {
+    const auto found = std::lower_bound(exits_.begin(), exits_.end(), layer + 1);
+    const int exit = static_cast<int>(found - exits_.begin());
+    return found != exits_.end() && *found == layer + 1 && plan_.report[exit] ? exit : -1;
+  }
+
+  void block(Ops& ops, int layer) const {
+    if (cancelled()) return;
+    project_keys(ops, layer);
+    attend_and_mix(ops, layer);
+    if (const int exit = scored_exit(layer); exit >= 0) ops.head(exit);
+  }
+
+  /// Whole blocks [first, end). Returns the depth reached where the deadline or a cancellation ended the pass, else 0.
+  int blocks(int first, int end) {
+    if (!plan_.deadline) {
+      backend_.run(Rows::tokens, end - first, [&](Ops& ops, int step) { block(ops, first + step); });
+      return cancelled() ? end : 0;
+    }
+    for (int layer = first; layer < end; ++layer) {
+      backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { block(ops, layer); });
+      if (cancelled() || (scored_exit(layer) >= 0 && expired())) return layer + 1;
+    }
+    return 0;
+  }
+
+  void peek(int layer, int exit) {
+    backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { project_keys(ops, layer); });
+    backend_.run(Rows::scoring, 1, [&](Ops& ops, int) {
+      ops.gather();
+      attend_and_mix(ops, layer);
+      ops.head(exit);
+    });
+  }
+
+  Backend& backend_;
+  const std::vector<int>& exits_;
+  const ExitPlan& plan_;
+  const std::atomic<bool>& cancelled_;
+};
+
 }  // namespace
 
 bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
              const std::atomic<bool>& cancelled, Scores& scores) {
-  const std::vector<int>& exits = checkpoint.exit_layers();
-  const auto exit_at = [&](int layer) {  // index of the exit after block `layer`, or -1
-    const auto found = std::lower_bound(exits.begin(), exits.end(), layer + 1);
-    return found != exits.end() && *found == layer + 1 ? static_cast<int>(found - exits.begin()) : -1;
-  };
-  const int last = plan.depth - 1;
-
-  backend.begin(batch, static_cast<int>(exits.size()));
-  backend.run(Rows::tokens, 1, [](Ops& ops, int) { ops.embed(); });
-  backend.run(Rows::tokens, last, [&](Ops& ops, int layer) {
-    if (cancelled.load(std::memory_order_relaxed)) return;
-    ops.linear(layer, Projection::key_value, Slot::hidden, Slot::key_value);
-    attend_and_mix(ops, layer);
-    const int exit = exit_at(layer);
-    if (exit >= 0 && plan.report[exit]) ops.head(exit);
-  });
+  backend.begin(batch, static_cast<int>(checkpoint.exit_layers().size()));
+  const int depth = Pass(backend, checkpoint, plan, cancelled).run();
   if (cancelled.load(std::memory_order_relaxed)) return false;
-  backend.run(Rows::tokens, 1, [&](Ops& ops, int) { ops.linear(last, Projection::key_value, Slot::hidden, Slot::key_value); });
-  backend.run(Rows::scoring, 1, [&](Ops& ops, int) {
-    ops.gather();
-    attend_and_mix(ops, last);
-    ops.head(exit_at(last));
-  });
   backend.finish(scores);
-  std::fill(scores.exit_layers.begin(), scores.exit_layers.end(), static_cast<uint8_t>(plan.depth));
+  std::replace(scores.exit_layers.begin(), scores.exit_layers.end(), uint8_t{0}, static_cast<uint8_t>(depth));
+  scores.partial = depth < plan.depth;
   return true;
 }
 

@@ -84,6 +84,7 @@ class ReferenceBackend final : public Backend, private Ops {
 
   void begin(const TokenBatch& batch, int exits) override {
     batch_ = &batch;
+    active_ = ActiveSet::all(batch);
     tokens_.assign(static_cast<size_t>(batch.tokens()) * a_.hidden, 0);
     key_value_.assign(static_cast<size_t>(batch.tokens()) * 2 * a_.hidden, 0);
     scores_.exits = exits;
@@ -97,11 +98,28 @@ class ReferenceBackend final : public Backend, private Ops {
     for (int step = 0; step < steps; ++step) body(*this, step);
   }
 
+  void decide(const ExitRule& rule, int exit) override {
+    std::vector<uint8_t> stop;
+    matryoshka::decide(rule, exit, active_, scores_.logits.data(), scores_.exits, stop);
+    for (int i = 0; i < active_.size(); ++i)
+      if (stop[i]) scores_.exit_layers[active_.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
+    for (const RowMove& move : compact(active_, stop)) {
+      move_rows(tokens_, move, a_.hidden);
+      move_rows(key_value_, move, 2 * a_.hidden);
+    }
+    tokens_.resize(static_cast<size_t>(active_.rows()) * a_.hidden);
+  }
+
   void finish(Scores& scores) override { scores = scores_; }
   std::string describe() const override { return "reference f64 1 thread"; }
 
  private:
-  int row_count() const { return rows_ == Rows::tokens ? batch_->tokens() : batch_->sequences(); }
+  static void move_rows(Values& values, const RowMove& move, int width) {
+    const auto from = values.begin() + static_cast<size_t>(move.from) * width;
+    std::copy(from, from + static_cast<size_t>(move.rows) * width, values.begin() + static_cast<size_t>(move.to) * width);
+  }
+
+  int row_count() const { return rows_ == Rows::tokens ? active_.rows() : active_.size(); }
   Values& slot(Slot which) {
     if (which == Slot::key_value) return key_value_;
     if (which == Slot::hidden && rows_ == Rows::tokens) return tokens_;
@@ -123,8 +141,8 @@ class ReferenceBackend final : public Backend, private Ops {
   void gather() override {
     Values& hidden = slot(Slot::hidden);
     hidden.clear();
-    for (int s = 0; s < batch_->sequences(); ++s) {
-      const double* row = &tokens_[static_cast<size_t>(batch_->cu_seqlens[s]) * a_.hidden];
+    for (int s = 0; s < active_.size(); ++s) {
+      const double* row = &tokens_[static_cast<size_t>(active_.cu_seqlens[s]) * a_.hidden];
       hidden.insert(hidden.end(), row, row + a_.hidden);
     }
   }
@@ -148,8 +166,8 @@ class ReferenceBackend final : public Backend, private Ops {
     context.assign(query.size(), 0);
     const int hidden = a_.hidden, dim = a_.head_dim;
     const double scale = 1 / std::sqrt(static_cast<double>(dim));
-    for (int s = 0; s < batch_->sequences(); ++s) {
-      const int begin = batch_->cu_seqlens[s], end = batch_->cu_seqlens[s + 1];
+    for (int s = 0; s < active_.size(); ++s) {
+      const int begin = active_.cu_seqlens[s], end = active_.cu_seqlens[s + 1];
       const int first = rows_ == Rows::tokens ? begin : s, last = rows_ == Rows::tokens ? end : s + 1;
       Values weight(end - begin);
       for (int r = first; r < last; ++r)
@@ -182,8 +200,8 @@ class ReferenceBackend final : public Backend, private Ops {
   void head(int exit) override {
     const Head& head = heads_[exit];
     const Values& hidden = slot(Slot::hidden);
-    for (int s = 0; s < batch_->sequences(); ++s) {
-      const size_t row = rows_ == Rows::tokens ? batch_->cu_seqlens[s] : s;
+    for (int s = 0; s < active_.size(); ++s) {
+      const size_t row = rows_ == Rows::tokens ? active_.cu_seqlens[s] : s;
       Values x(&hidden[row * a_.hidden], &hidden[row * a_.hidden] + a_.hidden);
       if (!head.dense_weight.empty()) {
         Values y(a_.hidden);
@@ -196,7 +214,7 @@ class ReferenceBackend final : public Backend, private Ops {
       }
       double logit = head.bias[0];
       for (int i = 0; i < a_.hidden; ++i) logit += head.weight[i] * x[i];
-      scores_.logits[static_cast<size_t>(s) * scores_.exits + exit] = static_cast<float>(logit);
+      scores_.logits[static_cast<size_t>(active_.sequences[s]) * scores_.exits + exit] = static_cast<float>(logit);
     }
   }
 
@@ -216,6 +234,7 @@ class ReferenceBackend final : public Backend, private Ops {
   std::vector<Head> heads_;
 
   const TokenBatch* batch_ = nullptr;
+  ActiveSet active_;
   Rows rows_ = Rows::tokens;
   Values tokens_, key_value_;
   std::map<Slot, Values> slots_;
