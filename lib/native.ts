@@ -50,11 +50,35 @@ export interface NativeBatch {
   readonly listOffsets: Int32Array;
 }
 
+/** An exit rule as the engine runs it; arrays hold a value per exit, see native/engine/exit_rule.h. */
+export interface NativeRule {
+  readonly kind: "top-k" | "confidence";
+  /** Exit layers at which the rule decides. */
+  readonly at: readonly number[];
+  /** Compensated estimate = slope × logit + offset, in float. */
+  readonly slope: Float32Array;
+  readonly offset: Float32Array;
+  /** top-k: half-width of a document = scale × (width + trend × |change of its estimate since the last decision|). */
+  readonly k?: number;
+  readonly scale?: number;
+  readonly width?: Float32Array;
+  readonly trend?: Float32Array;
+  /** confidence: stop when the largest softmax exceeds the threshold, or difficulty < easy. */
+  readonly threshold?: Float32Array;
+  readonly overList?: boolean;
+  readonly easy?: number;
+  /** [n] by sequence. */
+  readonly difficulty?: Float32Array;
+}
+
 export interface NativePlan {
   /** Blocks to run: one of `exitLayers`. */
   readonly depth: number;
   /** Exit layers to score on the way, ascending; `depth` is always scored. */
   readonly layers: readonly number[];
+  readonly rule?: NativeRule;
+  /** From submit; past it the pass ends at the next layer border that has scored. */
+  readonly deadlineMs?: number;
 }
 
 export interface NativeResult {
@@ -62,6 +86,8 @@ export interface NativeResult {
   readonly logits: Float32Array;
   /** [n] layer at which each sequence stopped. */
   readonly exitLayers: Uint8Array;
+  /** Whether a deadline ended the pass before `depth`. */
+  readonly partial: boolean;
   /** Milliseconds on the engine's thread. */
   readonly milliseconds: number;
 }

@@ -14,10 +14,55 @@ std::vector<int32_t> to_ints(const Napi::Object& object, const char* name) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
+std::vector<float> to_floats(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (value.IsUndefined()) return {};
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+    throw Error("ERR_INVALID_ARGUMENT", std::string("Expected a Float32Array for ") + name);
+  const auto array = value.As<Napi::Float32Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+/// A value per exit; throws where the length is another.
+std::vector<float> per_exit(const Napi::Object& object, const char* name, size_t exits) {
+  std::vector<float> values = to_floats(object, name);
+  if (values.size() != exits) throw Error("ERR_INVALID_ARGUMENT", std::string("Expected a value per exit for ") + name);
+  return values;
+}
+
 int exit_index(const std::vector<int>& exits, int64_t layer) {
   const auto found = std::find(exits.begin(), exits.end(), layer);
   if (found == exits.end()) throw Error("ERR_INVALID_ARGUMENT", "Expected an exit layer of the model but received " + std::to_string(layer));
   return static_cast<int>(found - exits.begin());
+}
+
+ExitRule to_rule(const Napi::Object& object, const std::vector<int>& exits, size_t sequences) {
+  ExitRule rule;
+  rule.at.assign(exits.size(), 0);
+  const auto at = object.Get("at").As<Napi::Array>();
+  for (uint32_t i = 0; i < at.Length(); ++i) rule.at[exit_index(exits, at.Get(i).ToNumber().Int64Value())] = 1;
+  rule.slope = per_exit(object, "slope", exits.size());
+  rule.offset = per_exit(object, "offset", exits.size());
+  const std::string kind = object.Get("kind").ToString();
+  if (kind == "top-k") {
+    rule.kind = RuleKind::top_k;
+    rule.k = object.Get("k").ToNumber().Int32Value();
+    rule.scale = object.Get("scale").ToNumber().FloatValue();
+    rule.width = per_exit(object, "width", exits.size());
+    rule.trend = per_exit(object, "trend", exits.size());
+    if (rule.k < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 for k");
+  } else if (kind == "confidence") {
+    rule.kind = RuleKind::confidence;
+    for (const float threshold : per_exit(object, "threshold", exits.size())) rule.threshold.push_back(threshold);
+    rule.over_list = object.Get("overList").ToBoolean();
+    rule.easy = object.Get("easy").ToNumber().FloatValue();
+    rule.difficulty = to_floats(object, "difficulty");
+    if (!rule.difficulty.empty() && rule.difficulty.size() != sequences)
+      throw Error("ERR_INVALID_ARGUMENT", "Expected a difficulty per sequence");
+  } else {
+    throw Error("ERR_INVALID_ARGUMENT", "Expected top-k or confidence for an exit rule but received " + kind);
+  }
+  return rule;
 }
 
 }  // namespace
@@ -37,7 +82,7 @@ TokenBatch to_batch(const Napi::Object& batch) {
   return out;
 }
 
-ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint) {
+ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint, size_t sequences) {
   const std::vector<int>& exits = checkpoint.exit_layers();
   ExitPlan out;
   out.report.assign(exits.size(), 0);
@@ -45,6 +90,10 @@ ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint) {
   for (uint32_t i = 0; i < layers.Length(); ++i) out.report[exit_index(exits, layers.Get(i).ToNumber().Int64Value())] = 1;
   out.depth = static_cast<int>(plan.Get("depth").ToNumber().Int64Value());
   out.report[exit_index(exits, out.depth)] = 1;
+  if (const Napi::Value rule = plan.Get("rule"); rule.IsObject()) out.rule = to_rule(rule.As<Napi::Object>(), exits, sequences);
+  if (const Napi::Value deadline = plan.Get("deadlineMs"); deadline.IsNumber())
+    out.deadline = std::chrono::steady_clock::now() +
+                   std::chrono::microseconds(static_cast<int64_t>(deadline.ToNumber().DoubleValue() * 1e3));
   return out;
 }
 
@@ -83,6 +132,7 @@ Napi::Object from_job(Napi::Env env, const Job& job) {
   auto out = Napi::Object::New(env);
   out.Set("logits", logits);
   out.Set("exitLayers", layers);
+  out.Set("partial", job.scores.partial);
   out.Set("milliseconds", job.milliseconds);
   return out;
 }

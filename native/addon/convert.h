@@ -13,8 +13,8 @@ Napi::Error coded(Napi::Env env, const std::string& code, const std::string& mes
 
 /// Copies: the caller may reuse or transfer its buffers as soon as submit returns.
 TokenBatch to_batch(const Napi::Object& batch);
-/// `plan` is { depth, layers } in layers; throws ERR_INVALID_ARGUMENT for one that is no exit layer.
-ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint);
+/// NativePlan of lib/native.ts for a batch of `sequences`; throws ERR_INVALID_ARGUMENT for a layer that is no exit.
+ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint, size_t sequences);
 
 Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Object from_job(Napi::Env env, const Job& job);

@@ -72,8 +72,8 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     auto job = std::make_shared<Job>();
     translated(env, [&] {
       job->batch = to_batch(info[0].As<Napi::Object>());
-      job->plan = to_plan(info[1].As<Napi::Object>(), *channel_->checkpoint);
       validate(job->batch, channel_->checkpoint->architecture());
+      job->plan = to_plan(info[1].As<Napi::Object>(), *channel_->checkpoint, job->batch.cu_seqlens.size() - 1);
     });
     job->id = ++last_id_;
     const auto deferred = Napi::Promise::Deferred::New(env);
