@@ -50,24 +50,31 @@ export interface NativeBatch {
   readonly listOffsets: Int32Array;
 }
 
-/** An exit rule as the engine runs it; arrays hold a value per exit, see native/engine/exit_rule.h. */
+/** One exit at which a rule decides; see native/engine/exit_rule.h. */
+export interface NativeExitHead {
+  readonly layer: number;
+  /** Estimate = bias + Σ weights[i] × logit at the rule's i-th exit, i up to this one. */
+  readonly weights: Float32Array;
+  readonly bias: number;
+  /** Half-width per unit of scale = base + slope × |estimate − estimate at the rule's previous exit|. */
+  readonly base: number;
+  readonly slope: number;
+  /** confidence over pairs: stop where |estimate| exceeds it. */
+  readonly sure?: number;
+  /** confidence over the list: all stop where the largest softmax exceeds it. */
+  readonly sureList?: number;
+  /** confidence: stop where the difficulty is below it. */
+  readonly easy?: number;
+}
+
+/** An exit rule as the engine runs it. */
 export interface NativeRule {
   readonly kind: "top-k" | "confidence";
-  /** Exit layers at which the rule decides. */
-  readonly at: readonly number[];
-  /** Compensated estimate = slope × logit + offset, in float. */
-  readonly slope: Float32Array;
-  readonly offset: Float32Array;
-  /** top-k: half-width of a document = scale × (width + trend × |change of its estimate since the last decision|). */
+  readonly exits: readonly NativeExitHead[];
+  /** top-k. */
   readonly k?: number;
   readonly scale?: number;
-  readonly width?: Float32Array;
-  readonly trend?: Float32Array;
-  /** confidence: stop when the largest softmax exceeds the threshold, or difficulty < easy. */
-  readonly threshold?: Float32Array;
-  readonly overList?: boolean;
-  readonly easy?: number;
-  /** [n] by sequence. */
+  /** confidence: [n] by sequence; left out, the half-width at the exit. */
   readonly difficulty?: Float32Array;
 }
 

@@ -23,11 +23,10 @@ std::vector<float> to_floats(const Napi::Object& object, const char* name) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
-/// A value per exit; throws where the length is another.
-std::vector<float> per_exit(const Napi::Object& object, const char* name, size_t exits) {
-  std::vector<float> values = to_floats(object, name);
-  if (values.size() != exits) throw Error("ERR_INVALID_ARGUMENT", std::string("Expected a value per exit for ") + name);
-  return values;
+/// A number, or `otherwise` where it is left out.
+double number_or(const Napi::Object& object, const char* name, double otherwise) {
+  const Napi::Value value = object.Get(name);
+  return value.IsNumber() ? value.ToNumber().DoubleValue() : otherwise;
 }
 
 int exit_index(const std::vector<int>& exits, int64_t layer) {
@@ -36,32 +35,38 @@ int exit_index(const std::vector<int>& exits, int64_t layer) {
   return static_cast<int>(found - exits.begin());
 }
 
+ExitHead to_head(const Napi::Object& object, const std::vector<int>& exits) {
+  ExitHead head;
+  head.exit = exit_index(exits, object.Get("layer").ToNumber().Int64Value());
+  head.weights = to_floats(object, "weights");
+  head.bias = static_cast<float>(number_or(object, "bias", 0));
+  head.base = static_cast<float>(number_or(object, "base", 0));
+  head.slope = static_cast<float>(number_or(object, "slope", 0));
+  head.sure = static_cast<float>(number_or(object, "sure", head.sure));
+  head.sure_list = number_or(object, "sureList", head.sure_list);
+  head.easy = static_cast<float>(number_or(object, "easy", head.easy));
+  return head;
+}
+
 ExitRule to_rule(const Napi::Object& object, const std::vector<int>& exits, size_t sequences) {
   ExitRule rule;
-  rule.at.assign(exits.size(), 0);
-  const auto at = object.Get("at").As<Napi::Array>();
-  for (uint32_t i = 0; i < at.Length(); ++i) rule.at[exit_index(exits, at.Get(i).ToNumber().Int64Value())] = 1;
-  rule.slope = per_exit(object, "slope", exits.size());
-  rule.offset = per_exit(object, "offset", exits.size());
-  const std::string kind = object.Get("kind").ToString();
-  if (kind == "top-k") {
-    rule.kind = RuleKind::top_k;
-    rule.k = object.Get("k").ToNumber().Int32Value();
-    rule.scale = object.Get("scale").ToNumber().FloatValue();
-    rule.width = per_exit(object, "width", exits.size());
-    rule.trend = per_exit(object, "trend", exits.size());
-    if (rule.k < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 for k");
-  } else if (kind == "confidence") {
-    rule.kind = RuleKind::confidence;
-    for (const float threshold : per_exit(object, "threshold", exits.size())) rule.threshold.push_back(threshold);
-    rule.over_list = object.Get("overList").ToBoolean();
-    rule.easy = object.Get("easy").ToNumber().FloatValue();
-    rule.difficulty = to_floats(object, "difficulty");
-    if (!rule.difficulty.empty() && rule.difficulty.size() != sequences)
-      throw Error("ERR_INVALID_ARGUMENT", "Expected a difficulty per sequence");
-  } else {
-    throw Error("ERR_INVALID_ARGUMENT", "Expected top-k or confidence for an exit rule but received " + kind);
+  const auto heads = object.Get("exits").As<Napi::Array>();
+  for (uint32_t i = 0; i < heads.Length(); ++i) {
+    rule.heads.push_back(to_head(heads.Get(i).As<Napi::Object>(), exits));
+    const bool ascending = i == 0 || rule.heads[i].exit > rule.heads[i - 1].exit;
+    if (!ascending || rule.heads[i].weights.size() != i + 1)
+      throw Error("ERR_INVALID_ARGUMENT", "Expected a rule's exits in ascending order, each with a weight per exit up to it");
   }
+  const std::string kind = object.Get("kind").ToString();
+  if (kind != "top-k" && kind != "confidence")
+    throw Error("ERR_INVALID_ARGUMENT", "Expected top-k or confidence for an exit rule but received " + kind);
+  rule.kind = kind == "top-k" ? RuleKind::top_k : RuleKind::confidence;
+  rule.k = static_cast<int>(number_or(object, "k", 1));
+  if (rule.k < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 for k");
+  rule.scale = static_cast<float>(number_or(object, "scale", 0));
+  rule.difficulty = to_floats(object, "difficulty");
+  if (!rule.difficulty.empty() && rule.difficulty.size() != sequences)
+    throw Error("ERR_INVALID_ARGUMENT", "Expected a difficulty per sequence");
   return rule;
 }
 

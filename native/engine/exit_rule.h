@@ -1,7 +1,11 @@
 // When a document stops: the rules as data, so that any backend can decide where its scores are.
+//
+// lib/exit/ replays the same rules from stored scores. Both sides use single float operations in the order written, no
+// fused multiply-add, so that they decide alike, bit for bit.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "engine/active_set.h"
@@ -10,29 +14,30 @@ namespace matryoshka {
 
 enum class RuleKind : uint8_t { none, confidence, top_k };
 
-/// Arrays are by exit. All arithmetic is float with every operation rounded (no fma), so that a replay in another
-/// language decides the same.
-struct ExitRule {
-  RuleKind kind = RuleKind::none;
-  std::vector<uint8_t> at;    ///< 1 where the rule decides
-  std::vector<float> slope;   ///< compensated estimate a = slope * logit + offset: comparable with full depth
-  std::vector<float> offset;
-  // top_k: a document's half-width is scale * (width + trend * |a - a at the previous deciding exit|).
-  int k = 0;
-  float scale = 0;
-  std::vector<float> width;
-  std::vector<float> trend;
-  // confidence: stop when max softmax > threshold, or difficulty < easy.
-  std::vector<double> threshold;
-  bool over_list = false;         ///< softmax over the list, which then stops as a whole, instead of over {relevant, not}
-  float easy = 0;
-  std::vector<float> difficulty;  ///< [n] by sequence of the batch, or empty
+/// One exit at which the rule decides: its estimate of the final score, and how uncertain that is.
+struct ExitHead {
+  int exit = 0;                ///< index into the checkpoint's exits
+  std::vector<float> weights;  ///< a = bias + Σ weights[i] · logit at the rule's i-th exit, i up to this one
+  float bias = 0;
+  float base = 0;   ///< half-width per unit of scale: base + slope · |a - a at the rule's previous exit|
+  float slope = 0;  ///< 0 at the first exit
+  float sure = std::numeric_limits<float>::infinity();        ///< confidence over pairs: stop where |a| > sure
+  double sure_list = std::numeric_limits<double>::infinity();  ///< confidence over the list: all stop where max softmax > it
+  float easy = -std::numeric_limits<float>::infinity();       ///< confidence: stop where difficulty < easy
 };
 
-/// Marks in `stop` [active.size()] who stops at exit index `exit`; logits is [n × exits]. Non-finite estimates never stop.
-void decide(const ExitRule& rule, int exit, const ActiveSet& active, const float* logits, int exits, std::vector<uint8_t>& stop);
+struct ExitRule {
+  RuleKind kind = RuleKind::none;
+  std::vector<ExitHead> heads;    ///< ascending
+  int k = 0;                      ///< top_k
+  float scale = 0;                ///< top_k
+  std::vector<float> difficulty;  ///< confidence: [n] by sequence of the batch; empty: the half-width at the exit
 
-/// The compensated estimate of one logit at an exit.
-inline float estimate(const ExitRule& rule, int exit, float logit) { return rule.slope[exit] * logit + rule.offset[exit]; }
+  /// Index into heads of the one at exit index `exit`, or -1.
+  int head_at(int exit) const;
+};
+
+/// Marks in `stop` [active.size()] who stops at heads[head]; logits is [n × exits]. Non-finite estimates never stop.
+void decide(const ExitRule& rule, int head, const ActiveSet& active, const float* logits, int exits, std::vector<uint8_t>& stop);
 
 }  // namespace matryoshka

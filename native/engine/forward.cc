@@ -46,7 +46,7 @@ class Pass {
  private:
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
   bool expired() const { return plan_.deadline && std::chrono::steady_clock::now() >= *plan_.deadline; }
-  bool decides(size_t exit) const { return plan_.rule.kind != RuleKind::none && plan_.rule.at[exit]; }
+  bool decides(size_t exit) const { return plan_.rule.head_at(static_cast<int>(exit)) >= 0; }
 
   /// Index of the exit to score after block `layer`, or -1.
   int scored_exit(int layer) const {

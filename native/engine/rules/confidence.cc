@@ -1,4 +1,5 @@
-// Softmax in double, terms added in document order, so that a replay adds the same numbers.
+// exp() with every bit defined, term order fixed: a replay elsewhere (lib/exit/exp.ts) must decide the same, and
+// libraries differ in the last place.
 #include "engine/rules/confidence.h"
 
 #include <algorithm>
@@ -8,28 +9,35 @@
 namespace matryoshka {
 namespace {
 
-/// max(sigmoid(a), 1 - sigmoid(a)): the softmax over {relevant, not}.
-double pair_confidence(double a) { return 1 / (1 + std::exp(-std::fabs(a))); }
+/// e^x for x <= 0: x = n ln 2 + r, Taylor polynomial of degree 13 in r by Horner's rule, scaled by 2^n; 0 below -700.
+double exp_non_positive(double x) {
+  if (!(x >= -700)) return 0;
+  const double n = std::floor(x * 1.4426950408889634 + 0.5);
+  const double r = x - n * 0.6931471803691238 - n * 1.9082149292705877e-10;
+  double p = 1;
+  for (int i = 13; i >= 1; --i) p = 1 + (p * r) / i;
+  return std::ldexp(p, static_cast<int>(n));
+}
 
-/// The largest softmax weight of the list; 0 where nothing is finite.
+/// The largest softmax weight of the list, 1 / Σ exp(a - max a); NaN, never above a threshold, where one is not finite.
 double list_confidence(const std::vector<float>& estimates) {
-  double top = -std::numeric_limits<double>::infinity(), sum = 0;
-  for (const float a : estimates)
-    if (std::isfinite(a)) top = std::max(top, static_cast<double>(a));
-  for (const float a : estimates)
-    if (std::isfinite(a)) sum += std::exp(a - top);
-  return sum > 0 ? 1 / sum : 0;
+  float top = -std::numeric_limits<float>::infinity();
+  for (const float a : estimates) {
+    if (!std::isfinite(a)) return std::numeric_limits<double>::quiet_NaN();
+    top = std::max(top, a);
+  }
+  double sum = 0;
+  for (const float a : estimates) sum += exp_non_positive(static_cast<double>(a) - static_cast<double>(top));
+  return 1 / sum;
 }
 
 }  // namespace
 
-void decide_confidence(const ExitRule& rule, int exit, const ListAtExit& list, uint8_t* stop) {
-  const double shared = rule.over_list ? list_confidence(list.estimate) : 0;
+void decide_confidence(const ExitHead& head, const ListAtExit& list, uint8_t* stop) {
+  const bool all = std::isfinite(head.sure_list) && list_confidence(list.estimate) > head.sure_list;
   for (size_t i = 0; i < list.estimate.size(); ++i) {
-    const double a = list.estimate[i];
-    if (!std::isfinite(a)) continue;
-    const double confidence = rule.over_list ? shared : pair_confidence(a);
-    stop[i] = confidence > rule.threshold[exit] || (!list.difficulty.empty() && list.difficulty[i] < rule.easy);
+    const float a = list.estimate[i];
+    stop[i] = std::isfinite(a) && (all || std::fabs(a) > head.sure || list.difficulty[i] < head.easy);
   }
 }
 

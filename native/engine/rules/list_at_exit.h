@@ -6,9 +6,15 @@
 namespace matryoshka {
 
 struct ListAtExit {
-  std::vector<float> estimate;    ///< compensated scores
-  std::vector<float> change;      ///< |estimate - estimate at the previous deciding exit|, 0 at the first
-  std::vector<float> difficulty;  ///< by document, or empty
+  std::vector<float> estimate;    ///< of the final score
+  std::vector<float> width;       ///< half-width of its interval per unit of scale
+  std::vector<float> difficulty;
+
+  void resize(int size) {
+    estimate.resize(size);
+    width.resize(size);
+    difficulty.resize(size);
+  }
 };
 
 }  // namespace matryoshka

@@ -10,17 +10,17 @@
 
 namespace matryoshka {
 
-void decide_top_k(const ExitRule& rule, int exit, const ListAtExit& list, uint8_t* stop) {
+void decide_top_k(const ExitRule& rule, const ListAtExit& list, uint8_t* stop) {
   const size_t size = list.estimate.size();
   if (size <= static_cast<size_t>(rule.k)) return;
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::vector<float> low(size), high(size);
   for (size_t i = 0; i < size; ++i) {
     const float a = list.estimate[i];
-    const float half = rule.scale * (rule.width[exit] + rule.trend[exit] * list.change[i]);
-    const bool finite = std::isfinite(a) && std::isfinite(half);
-    low[i] = finite ? a - half : -kInfinity;
-    high[i] = finite ? a + half : kInfinity;
+    const bool finite = std::isfinite(a) && std::isfinite(list.width[i]);
+    const float half = rule.scale * list.width[i];
+    low[i] = finite ? a - half + 0.0f : -kInfinity;
+    high[i] = finite ? a + half + 0.0f : kInfinity;
   }
   std::nth_element(low.begin(), low.begin() + (rule.k - 1), low.end(), std::greater<float>());
   const float bar = low[rule.k - 1];

@@ -6,6 +6,6 @@
 
 namespace matryoshka {
 
-void decide_top_k(const ExitRule& rule, int exit, const ListAtExit& list, uint8_t* stop);
+void decide_top_k(const ExitRule& rule, const ListAtExit& list, uint8_t* stop);
 
 }  // namespace matryoshka
