@@ -1,6 +1,5 @@
 #include "model/family.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "model/error.h"
@@ -39,8 +38,12 @@ const std::vector<Family>& families() {
 }
 
 constexpr std::pair<std::string_view, Activation> kActivations[] = {
-    {"gelu", Activation::gelu},           {"gelu_python", Activation::gelu},    {"gelu_new", Activation::gelu_tanh},
-    {"gelu_fast", Activation::gelu_tanh}, {"gelu_pytorch_tanh", Activation::gelu_tanh}, {"relu", Activation::relu},
+    {"gelu", Activation::gelu},
+    {"gelu_python", Activation::gelu},
+    {"gelu_new", Activation::gelu_tanh},
+    {"gelu_fast", Activation::gelu_tanh},
+    {"gelu_pytorch_tanh", Activation::gelu_tanh},
+    {"relu", Activation::relu},
 };
 
 // Far above any model of these families; low enough that no product of two of them overflows.
@@ -48,106 +51,88 @@ constexpr int kMaxLayers = 255;  // a layer is a byte in Scores
 constexpr int kMaxWidth = 1 << 16;
 constexpr int kMaxRows = 1 << 24;
 
-[[noreturn]] void invalid(const std::string& source, std::string_view key, const std::string& expected,
-                          const std::string& came) {
-  throw Error("ERR_CONFIG_INVALID", source + ": " + std::string(key) + ": expected " + expected + ", got " + came);
-}
-
-[[noreturn]] void unsupported(const std::string& source, std::string_view key, const std::string& expected,
+[[noreturn]] void unsupported(const Config& config, std::string_view key, const std::string& ours,
                               const std::string& came) {
   throw Error("ERR_UNSUPPORTED_ARCHITECTURE",
-              source + ": " + std::string(key) + ": this engine runs " + expected + ", got " + came);
+              config.source() + ": " + std::string(key) + ": this engine runs " + ours + ", got " + came);
 }
 
-/// A string member, or `fallback` where there is none (or null).
-std::string read_string(const Json& config, std::string_view key, std::string fallback, const std::string& source) {
-  const Json* json = config.find(key);
-  if (!json || json->as<std::nullptr_t>()) return fallback;
-  const std::string* text = json->as<std::string>();
-  if (!text) invalid(source, key, "a string", describe(json));
-  return *text;
-}
-
-float read_epsilon(const Json& config, const std::string& source) {
-  const Json* json = config.find("layer_norm_eps");
-  if (!json) return 1e-12f;
-  const double* real = json->as<double>();
-  const int64_t* integer = json->as<int64_t>();
-  const double value = real ? *real : integer ? static_cast<double>(*integer) : -1;
-  if (value < 0 || value > 1) invalid(source, "layer_norm_eps", "a number from 0 to 1", describe(json));
-  return static_cast<float>(value);
-}
-
-Activation read_activation(const Json& config, const std::string& source) {
-  const std::string name = read_string(config, "hidden_act", "gelu", source);
-  const auto* row = std::find_if(std::begin(kActivations), std::end(kActivations),
-                                 [&](const auto& activation) { return activation.first == name; });
-  if (row == std::end(kActivations)) {
-    unsupported(source, "hidden_act", "gelu, gelu_new, gelu_fast, gelu_pytorch_tanh and relu", quote(name));
+Activation read_activation(const Config& config) {
+  const std::string name = config.text("hidden_act", "gelu");
+  std::string ours;
+  for (const auto& [known, activation] : kActivations) {
+    if (known == name) return activation;
+    ours += (ours.empty() ? "" : ", ") + std::string(known);
   }
-  return row->second;
+  unsupported(config, "hidden_act", ours, quote(name));
 }
 
 }  // namespace
 
-int read_integer(const Json& object, std::string_view key, int low, int high, const std::string& source) {
-  const Json* json = object.find(key);
-  const int64_t* value = json ? json->as<int64_t>() : nullptr;
-  if (!value || *value < low || *value > high) {
-    invalid(source, key, "an integer from " + std::to_string(low) + " to " + std::to_string(high), describe(json));
-  }
-  return static_cast<int>(*value);
-}
-
-const Family& find_family(const Json& config, const std::string& source) {
-  const Json* json = config.find("model_type");
-  const std::string* type = json ? json->as<std::string>() : nullptr;
-  if (!type) invalid(source, "model_type", "the name of a model family", describe(json));
-  std::string known;
+const Family& find_family(const Config& config) {
+  const std::string type = config.text("model_type");
+  std::string ours;
   for (const Family& family : families()) {
     for (std::string_view name : family.model_types) {
-      if (name == *type) return family;
-      known += (known.empty() ? "" : ", ") + std::string(name);
+      if (name == type) return family;
+      ours += (ours.empty() ? "" : ", ") + std::string(name);
     }
   }
-  unsupported(source, "model_type", known, quote(*type));
+  unsupported(config, "model_type", ours, quote(type));
 }
 
-Architecture read_architecture(const Family& family, const Json& config, const std::string& source) {
+Architecture read_architecture(const Family& family, const Config& config) {
   Architecture out;
-  out.family = read_string(config, "model_type", "", source);
-  out.layers = read_integer(config, "num_hidden_layers", 1, kMaxLayers, source);
-  out.hidden = read_integer(config, "hidden_size", 1, kMaxWidth, source);
-  out.heads = read_integer(config, "num_attention_heads", 1, out.hidden, source);
+  out.family = config.text("model_type");
+  out.layers = config.integer("num_hidden_layers", 1, kMaxLayers);
+  out.hidden = config.integer("hidden_size", 1, kMaxWidth);
+  out.heads = config.integer("num_attention_heads", 1, out.hidden);
   if (out.hidden % out.heads != 0) {
-    invalid(source, "num_attention_heads", "a divisor of hidden_size " + std::to_string(out.hidden),
-            std::to_string(out.heads));
+    config.invalid("num_attention_heads", "a divisor of hidden_size " + std::to_string(out.hidden),
+                   std::to_string(out.heads));
   }
   out.head_dim = out.hidden / out.heads;
-  out.intermediate = read_integer(config, "intermediate_size", 1, kMaxWidth * 4, source);
-  out.vocab = read_integer(config, "vocab_size", 1, kMaxRows, source);
-  out.positions = read_integer(config, "max_position_embeddings", 1, kMaxRows, source);
-  out.token_types = read_integer(config, "type_vocab_size", 1, kMaxRows, source);
-  out.norm_eps = read_epsilon(config, source);
-  out.activation = read_activation(config, source);
+  out.intermediate = config.integer("intermediate_size", 1, kMaxWidth * 4);
+  out.vocab = config.integer("vocab_size", 1, kMaxRows);
+  out.positions = config.integer("max_position_embeddings", 1, kMaxRows);
+  out.token_types = config.integer("type_vocab_size", 1, kMaxRows);
+  out.norm_eps = static_cast<float>(config.number("layer_norm_eps", 0, 1, 1e-12));
+  out.activation = read_activation(config);
   if (family.position_offset == PositionOffset::after_padding) {
-    const bool has_pad = config.find("pad_token_id") != nullptr;
-    const int pad = has_pad ? read_integer(config, "pad_token_id", 0, out.vocab - 1, source) : family.default_pad;
+    const int pad = config.find("pad_token_id") ? config.integer("pad_token_id", 0, out.vocab - 1) : family.default_pad;
     out.position_offset = pad + 1;
     if (out.max_tokens() < 1) {
-      invalid(source, "max_position_embeddings", "more than pad_token_id + 1 = " + std::to_string(pad + 1),
-              std::to_string(out.positions));
+      config.invalid("max_position_embeddings", "more than pad_token_id + 1 = " + std::to_string(pad + 1),
+                     std::to_string(out.positions));
     }
   }
 
-  const std::string positions = read_string(config, "position_embedding_type", "absolute", source);
-  if (positions != "absolute") unsupported(source, "position_embedding_type", "\"absolute\"", quote(positions));
+  const std::string positions = config.text("position_embedding_type", "absolute");
+  if (positions != "absolute") unsupported(config, "position_embedding_type", "\"absolute\"", quote(positions));
   for (std::string_view key : {"is_decoder", "add_cross_attention"}) {
-    const Json* json = config.find(key);
-    const bool* value = json ? json->as<bool>() : nullptr;
-    if (value && *value) unsupported(source, key, "encoders only", "true");
+    if (config.flag(key)) unsupported(config, key, "encoders only", "true");
   }
   return out;
+}
+
+bool says_classification(const Config& config) {
+  const Json* json = config.find("architectures");
+  const Json::Array* names = json ? json->as<Json::Array>() : nullptr;
+  const std::string* first = names && !names->empty() ? names->front().as<std::string>() : nullptr;
+  constexpr std::string_view suffix = "ForSequenceClassification";
+  return first && first->size() >= suffix.size() &&
+         first->compare(first->size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+void require_one_label(const Config& config) {
+  // Like transformers: the names decide, the number counts only where there are none.
+  const Json* names = config.find("id2label");
+  const Json* number = config.find("num_labels");
+  const Json::Object* labels = names ? names->as<Json::Object>() : nullptr;
+  const int64_t* count = number ? number->as<int64_t>() : nullptr;
+  const int64_t found = labels ? static_cast<int64_t>(labels->size()) : count ? *count : 1;
+  if (found != 1)
+    unsupported(config, labels ? "id2label" : "num_labels", "rerankers, with 1 label", std::to_string(found));
 }
 
 }  // namespace matryoshka

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "model/architecture.h"
-#include "model/json.h"
+#include "model/config.h"
 
 namespace matryoshka {
 
@@ -24,21 +24,23 @@ struct Family {
   std::vector<std::string_view> model_types;  ///< config.json's model_type
   std::vector<std::string_view> prefixes;     ///< tried in turn: with a task's head the encoder is one of its members
   EncoderNames encoder;
-  bool dense_in_encoder;             ///< the head's dense layer carries the prefix too (a pooler)
-  std::string_view dense;            ///< head of a sequence-classification checkpoint: dense -> tanh -> classifier
+  bool dense_in_encoder;   ///< the head's dense layer carries the prefix too (a pooler)
+  std::string_view dense;  ///< head of a sequence-classification checkpoint: dense -> tanh -> classifier
   std::string_view classifier;
   PositionOffset position_offset;
-  int default_pad;                   ///< pad_token_id where config.json has none
+  int default_pad;  ///< pad_token_id where config.json has none
 };
 
-/// Throws ERR_UNSUPPORTED_ARCHITECTURE for a model_type that no row has. `source` names config.json in messages.
-const Family& find_family(const Json& config, const std::string& source);
+/// The row of config.json's model_type; throws ERR_UNSUPPORTED_ARCHITECTURE when no row has it.
+const Family& find_family(const Config& config);
 
 /// Everything but the head. Throws ERR_CONFIG_INVALID for a value that is missing, of another type or out of range,
 /// and ERR_UNSUPPORTED_ARCHITECTURE for one that is fine but not ours.
-Architecture read_architecture(const Family& family, const Json& config, const std::string& source);
+Architecture read_architecture(const Family& family, const Config& config);
 
-/// `object[key]`, an integer in [low, high]; throws ERR_CONFIG_INVALID.
-int read_integer(const Json& object, std::string_view key, int low, int high, const std::string& source);
+/// Does config.json name a class with a classification head, whether or not the weights hold one?
+bool says_classification(const Config& config);
+/// Throws ERR_UNSUPPORTED_ARCHITECTURE when config.json says that the classification head has not exactly one output.
+void require_one_label(const Config& config);
 
 }  // namespace matryoshka

@@ -173,7 +173,8 @@ class Parser {
   uint32_t hex4() {
     uint32_t point = 0;
     const char* begin = text_.data() + at_;
-    if (text_.size() - at_ < 4 || std::from_chars(begin, begin + 4, point, 16).ptr != begin + 4) fail("four hex digits");
+    if (text_.size() - at_ < 4 || std::from_chars(begin, begin + 4, point, 16).ptr != begin + 4)
+      fail("four hex digits");
     at_ += 4;
     return point;
   }

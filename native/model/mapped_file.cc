@@ -6,8 +6,9 @@
 #include "model/error.h"
 
 #ifdef _WIN32
+#ifndef NOMINMAX
 #define NOMINMAX
-#define WIN32_LEAN_AND_MEAN
+#endif
 #include <windows.h>
 #else
 #include <fcntl.h>
@@ -16,18 +17,16 @@
 #include <unistd.h>
 
 #include <cerrno>
-#endif
-
-#ifdef __has_feature
+#if defined(__SANITIZE_ADDRESS__)
+#define MATRYOSHKA_ASAN
+#elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define MATRYOSHKA_ASAN
 #endif
 #endif
-#ifdef __SANITIZE_ADDRESS__
-#define MATRYOSHKA_ASAN
-#endif
 #ifdef MATRYOSHKA_ASAN
 #include <sanitizer/asan_interface.h>
+#endif
 #endif
 
 namespace matryoshka {

@@ -173,8 +173,8 @@ Safetensors Safetensors::open_sharded(const std::filesystem::path& index) {
     const std::filesystem::path path = index.parent_path() / std::filesystem::u8path(shard);
     std::error_code none;
     if (!std::filesystem::exists(path, none)) {
-      throw Error("ERR_MODEL_INVALID", path.u8string() + ": this shard, listed in " + source +
-                                           ", is not there: download or copy it");
+      throw Error("ERR_MODEL_INVALID",
+                  path.u8string() + ": this shard, listed in " + source + ", is not there: download or copy it");
     }
     out.add(path);
   }
@@ -233,8 +233,8 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
 const Tensor* Safetensors::require(const std::string& name, const std::vector<int64_t>& shape) const {
   const Entry* entry = find(name);
   if (!entry) {
-    throw Error("ERR_TENSOR_MISSING", source_ + ": expected a tensor " + quote(name) + " of shape " + text(shape) +
-                                          ", which is not there");
+    throw Error("ERR_TENSOR_MISSING",
+                source_ + ": expected a tensor " + quote(name) + " of shape " + text(shape) + ", which is not there");
   }
   if (entry->tensor.shape != shape) {
     throw Error("ERR_TENSOR_SHAPE", source_ + ": tensor " + quote(name) + ": expected shape " + text(shape) +

@@ -20,7 +20,9 @@ std::vector<Test>& tests() {
 
 }  // namespace
 
-Registration::Registration(const char* name, std::function<void()> body) { tests().emplace_back(name, std::move(body)); }
+Registration::Registration(const char* name, std::function<void()> body) {
+  tests().emplace_back(name, std::move(body));
+}
 
 void fail(const char* file, int line, const std::string& message) {
   throw Failure(std::string(file) + ":" + std::to_string(line) + ": " + message);

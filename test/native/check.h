@@ -41,14 +41,13 @@ void equal(const char* file, int line, const char* text, const A& actual, const 
 #define CHECK_JOIN(a, b) CHECK_JOIN_(a, b)
 
 /// TEST("a sentence") { … }
-#define TEST(sentence)                                                                              \
-  static void CHECK_JOIN(test_, __LINE__)();                                                        \
-  static const ::matryoshka::check::Registration CHECK_JOIN(registration_, __LINE__)(               \
-      sentence, CHECK_JOIN(test_, __LINE__));                                                       \
+#define TEST(sentence)                                                                                             \
+  static void CHECK_JOIN(test_, __LINE__)();                                                                       \
+  static const ::matryoshka::check::Registration CHECK_JOIN(registration_, __LINE__)(sentence,                     \
+                                                                                     CHECK_JOIN(test_, __LINE__)); \
   static void CHECK_JOIN(test_, __LINE__)()
 
-#define CHECK(condition) \
-  ((condition) ? void() : ::matryoshka::check::fail(__FILE__, __LINE__, "expected " #condition))
+#define CHECK(condition) ((condition) ? void() : ::matryoshka::check::fail(__FILE__, __LINE__, "expected " #condition))
 #define CHECK_EQ(actual, expected) ::matryoshka::check::equal(__FILE__, __LINE__, #actual, actual, expected)
 /// The expression must throw an Error with this code.
 #define CHECK_THROWS_CODE(expression, code) CHECK_THROWS(expression, code, "")

@@ -1,5 +1,9 @@
 #include "model/checkpoint.h"
 
+#ifndef _WIN32
+#include <sys/stat.h>
+#endif
+
 #include <filesystem>
 
 #include "check.h"
@@ -75,7 +79,8 @@ TEST("a BERT classifier scores every layer with its own head, which is its poole
 
 TEST("an XLM-RoBERTa classifier has its own head and positions that start after the padding's") {
   for (const char* type : {"xlm-roberta", "roberta"}) {
-    const auto checkpoint = open_with("\"xlm-roberta\"", "\"" + std::string(type) + "\"", tiny::xlm_roberta_classifier());
+    const auto checkpoint =
+        open_with("\"xlm-roberta\"", "\"" + std::string(type) + "\"", tiny::xlm_roberta_classifier());
     CHECK_EQ(checkpoint->architecture().family, type);
     CHECK_EQ(checkpoint->architecture().position_offset, 2);
     CHECK_EQ(checkpoint->architecture().max_tokens(), 8);
@@ -92,14 +97,14 @@ TEST("the tensors of a block are found by role, values stacked below keys") {
   CHECK_EQ(key_value.weights.size(), 2u);
   CHECK_EQ(key_value.weights[0]->name, "bert.encoder.layer.1.attention.self.key.weight");
   CHECK_EQ(key_value.biases[1]->name, "bert.encoder.layer.1.attention.self.value.bias");
-  CHECK_EQ(checkpoint->linear(0, Projection::query).weights[0]->name, "bert.encoder.layer.0.attention.self.query.weight");
+  CHECK_EQ(checkpoint->linear(0, Projection::query).weights[0]->name,
+           "bert.encoder.layer.0.attention.self.query.weight");
   CHECK_EQ(checkpoint->linear(0, Projection::output).weights[0]->name,
            "bert.encoder.layer.0.attention.output.dense.weight");
   CHECK_EQ(checkpoint->linear(0, Projection::up).out, 16);
   CHECK_EQ(checkpoint->linear(0, Projection::down).in, 16);
   CHECK_EQ(checkpoint->linear(0, Projection::down).weights[0]->name, "bert.encoder.layer.0.output.dense.weight");
-  CHECK_EQ(checkpoint->norm(1, Site::attention).weight->name,
-           "bert.encoder.layer.1.attention.output.LayerNorm.weight");
+  CHECK_EQ(checkpoint->norm(1, Site::attention).weight->name, "bert.encoder.layer.1.attention.output.LayerNorm.weight");
   CHECK_EQ(checkpoint->norm(1, Site::mlp).bias->name, "bert.encoder.layer.1.output.LayerNorm.bias");
   CHECK_EQ(checkpoint->embedding().word->name, "bert.embeddings.word_embeddings.weight");
   CHECK_EQ(checkpoint->embedding().norm.weight->name, "bert.embeddings.LayerNorm.weight");
@@ -170,11 +175,12 @@ TEST("activations go by their Hugging Face names") {
 }
 
 TEST("a directory that is not there is named") {
-  CHECK_THROWS(Checkpoint::open("no/such/model"), "ERR_MODEL_NOT_FOUND", "\"no/such/model\"");
+  CHECK_THROWS(Checkpoint::open("no/such/model"), "ERR_MODEL_NOT_FOUND",
+               "no/such/model: expected a model directory, which is not there");
   CHECK_THROWS_CODE(Checkpoint::open(""), "ERR_MODEL_NOT_FOUND");
   CHECK_THROWS_CODE(Checkpoint::open(std::string("models\0x", 8)), "ERR_MODEL_NOT_FOUND");
   const Directory directory(Files{{"file", "x"}});
-  CHECK_THROWS_CODE(Checkpoint::open(directory.path() + "/file"), "ERR_MODEL_NOT_FOUND");
+  CHECK_THROWS(Checkpoint::open(directory.path() + "/file"), "ERR_MODEL_NOT_FOUND", "this is not");
 }
 
 TEST("a directory that is not a model says which file it lacks") {
@@ -182,6 +188,23 @@ TEST("a directory that is not a model says which file it lacks") {
   CHECK_THROWS(open_without("config.json"), "ERR_MODEL_INVALID", "expected config.json");
   CHECK_THROWS(open_without("model.safetensors"), "ERR_MODEL_INVALID", "expected model.safetensors");
   CHECK_THROWS(open_without("matryoshka.safetensors"), "ERR_MODEL_INVALID", "expected matryoshka.safetensors");
+}
+
+TEST("a pipe or a directory in a file's place is refused, without waiting for a writer") {
+#ifdef _WIN32
+  SKIP("named pipes are no files here");
+#else
+  const Directory directory(tiny::layerwise_bert().files());
+  for (const char* name : {"matryoshka.safetensors", "model.safetensors", "config.json"}) {
+    const std::string path = directory.path() + "/" + name;
+    fs::remove(path);
+    CHECK_EQ(mkfifo(path.c_str(), 0600), 0);
+    CHECK_THROWS(Checkpoint::open(directory.path()), "ERR_FILE", "not a regular file");
+    fs::remove(path);
+    fs::create_directory(path);
+    CHECK_THROWS(Checkpoint::open(directory.path()), "ERR_FILE", "not a regular file");
+  }
+#endif
 }
 
 TEST("an encoder without any head says what is missing and that training makes it") {
@@ -195,12 +218,13 @@ TEST("a family or feature that the engine does not run is refused by name") {
   CHECK_THROWS(open_with("\"vocab_size\"", "\"is_decoder\": true, \"vocab_size\""), "ERR_UNSUPPORTED_ARCHITECTURE",
                "is_decoder");
   CHECK_THROWS(open_with("{\"0\": \"LABEL_0\"}", "{\"0\": \"a\", \"1\": \"b\"}", tiny::bert_classifier()),
-               "ERR_UNSUPPORTED_ARCHITECTURE", "1 label");
+               "ERR_UNSUPPORTED_ARCHITECTURE", "1 label, got 2");
 }
 
 TEST("config.json that is damaged, incomplete or out of range is refused, with the key named") {
   CHECK_THROWS(open_with("{\"arch", "\"arch"), "ERR_CONFIG_INVALID", "not valid JSON");
   CHECK_THROWS(open(Files{{"config.json", "[]"}}), "ERR_CONFIG_INVALID", "expected an object, got a list");
+  CHECK_THROWS(open(Files{{"config.json", std::string(17 << 20, ' ')}}), "ERR_CONFIG_INVALID", "got 17825792");
   CHECK_THROWS(open(Files{{"config.json", ""}}), "ERR_CONFIG_INVALID", "not valid JSON");
   CHECK_THROWS(open_with("\"model_type\"", "\"kind\""), "ERR_CONFIG_INVALID", "model_type: expected");
   CHECK_THROWS(open_with("\"model_type\": \"bert\"", "\"model_type\": 7"), "ERR_CONFIG_INVALID", "got 7");
@@ -208,33 +232,38 @@ TEST("config.json that is damaged, incomplete or out of range is refused, with t
                           "max_position_embeddings", "type_vocab_size"}) {
     const std::string name = "\"" + std::string(key) + "\": ", expected = std::string(key) + ": expected an integer";
     CHECK_THROWS(open_with(name, "\"x\": "), "ERR_CONFIG_INVALID", expected + " from 1");
-    for (const char* value : {"0", "-1", "1.5", "\"8\"", "null", "true", "[8]", "1e3", "9223372036854775807", "1e300"}) {
+    for (const char* value :
+         {"0", "-1", "1.5", "\"8\"", "null", "true", "[8]", "1e3", "9223372036854775807", "1e300"}) {
       CHECK_THROWS(open_with(name, name + value + ", \"x\": "), "ERR_CONFIG_INVALID", expected);
     }
   }
   CHECK_THROWS(open_with("\"num_attention_heads\": 2", "\"num_attention_heads\": 3"), "ERR_CONFIG_INVALID",
                "num_attention_heads: expected a divisor of hidden_size 8, got 3");
-  CHECK_THROWS(open_with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 256"), "ERR_CONFIG_INVALID", "from 1 to 255");
+  CHECK_THROWS(open_with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 256"), "ERR_CONFIG_INVALID",
+               "from 1 to 255");
   for (const char* epsilon : {"-1e-12", "2", "\"1e-12\"", "null"}) {
     CHECK_THROWS(open_with("1e-12", epsilon), "ERR_CONFIG_INVALID", "layer_norm_eps: expected a number");
   }
   CHECK_THROWS(open_with("\"gelu\"", "3"), "ERR_CONFIG_INVALID", "hidden_act: expected a string, got 3");
   for (const char* pad : {"-1", "12", "null", "1.0"}) {
-    CHECK_THROWS(open_with("\"pad_token_id\": 1", "\"pad_token_id\": " + std::string(pad), tiny::xlm_roberta_classifier()),
-                 "ERR_CONFIG_INVALID", "pad_token_id");
+    CHECK_THROWS(
+        open_with("\"pad_token_id\": 1", "\"pad_token_id\": " + std::string(pad), tiny::xlm_roberta_classifier()),
+        "ERR_CONFIG_INVALID", "pad_token_id");
   }
   CHECK_THROWS(open_with("\"pad_token_id\": 1", "\"pad_token_id\": 9", tiny::xlm_roberta_classifier()),
                "ERR_CONFIG_INVALID", "max_position_embeddings: expected more than pad_token_id + 1 = 10, got 10");
 }
 
 TEST("matryoshka.json that is damaged, of another version or kind is refused, with the key named") {
-  CHECK_THROWS(open_with("{\"formatVersion\"", "[\"formatVersion\""), "ERR_CONFIG_INVALID", "matryoshka.json: not valid");
+  CHECK_THROWS(open_with("{\"formatVersion\"", "[\"formatVersion\""), "ERR_CONFIG_INVALID",
+               "matryoshka.json: not valid");
   CHECK_THROWS(open_with("\"formatVersion\": 1", "\"formatVersion\": 2"), "ERR_CONFIG_INVALID", "formatVersion");
   CHECK_THROWS(open_with("\"linear\"", "\"mlp\""), "ERR_CONFIG_INVALID", "head: expected \"linear\", got \"mlp\"");
   CHECK_THROWS(open_with("\"none\"", "\"affine\""), "ERR_CONFIG_INVALID", "compensation: expected \"none\"");
   for (const char* layers : {"[]", "7", "[1]", "[0, 2]", "[1, 2, 3]", "[2, 1]", "[1, 1, 2]", "[1, 2, 2]", "[1.0, 2]",
                              "[\"1\", 2]", "[-1, 2]", "null", "[1, 4294967298]"}) {
-    CHECK_THROWS(open_with("[1, 2]", layers), "ERR_CONFIG_INVALID", "exitLayers: expected ascending layers from 1 to 2");
+    CHECK_THROWS(open_with("[1, 2]", layers), "ERR_CONFIG_INVALID",
+                 "exitLayers: expected ascending layers from 1 to 2");
   }
 }
 
@@ -267,7 +296,8 @@ TEST("each tensor of another shape than config.json says is refused with both sh
 }
 
 TEST("config.json that disagrees with the tensors is refused") {
-  for (const char* key : {"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings", "type_vocab_size"}) {
+  for (const char* key :
+       {"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings", "type_vocab_size"}) {
     const std::string name = "\"" + std::string(key) + "\": ";
     CHECK_THROWS_CODE(open_with(name, name + "4, \"x\": "), "ERR_TENSOR_SHAPE");
   }
@@ -309,7 +339,8 @@ TEST("NaN and infinity in any weight are named by tensor and element") {
                "tensor \"encoder.layer.1.output.dense.weight\": expected finite weights, got -infinity at element 5");
   model = tiny::layerwise_bert("BF16");
   model.tensor("exit.2.bias").bytes = std::string("\x01\x00\x80\x7F", 4);
-  CHECK_THROWS(open(model)->check_finite(), "ERR_TENSOR_NOT_FINITE", "\"exit.2.bias\": expected finite weights, got NaN");
+  CHECK_THROWS(open(model)->check_finite(), "ERR_TENSOR_NOT_FINITE",
+               "\"exit.2.bias\": expected finite weights, got NaN");
 }
 
 TEST("sharded weights with an index read like one file") {
@@ -331,8 +362,8 @@ TEST("a broken index of shards is refused") {
   CHECK_THROWS(with_index("{}"), "ERR_SAFETENSORS_INVALID", "expected a weight_map");
   CHECK_THROWS(with_index("{\"weight_map\": {}}"), "ERR_SAFETENSORS_INVALID", "expected a weight_map");
   CHECK_THROWS(with_index("{\"weight_map\": []}"), "ERR_SAFETENSORS_INVALID", "got a list");
-  for (const char* name : {"\"../model.safetensors\"", "\"/etc/passwd\"", "\"..\"", "\".\"", "\"\"", "\"a/b\"", "\"a\\\\b\"",
-                           "\"C:x\"", "\"a\\u0000b\"", "7", "null"}) {
+  for (const char* name : {"\"../model.safetensors\"", "\"/etc/passwd\"", "\"..\"", "\".\"", "\"\"", "\"a/b\"",
+                           "\"a\\\\b\"", "\"C:x\"", "\"a\\u0000b\"", "7", "null"}) {
     CHECK_THROWS(with_index("{\"weight_map\": {\"a\": " + std::string(name) + "}}"), "ERR_SAFETENSORS_INVALID",
                  "expected the name of a file beside the index");
   }

@@ -1,5 +1,6 @@
-#include "check.h"
 #include "model/json.h"
+
+#include "check.h"
 
 namespace matryoshka {
 namespace {
@@ -39,12 +40,15 @@ TEST("escapes become UTF-8") {
 }
 
 TEST("what RFC 8259 forbids is refused, with the byte where it went wrong") {
-  for (const char* text : {"", " ", "{", "[", "[1", "[1,", "[1,]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}",
-                           "01", "-", "+1", ".5", "1.", "1e", "1e+", "0x1", "NaN", "Infinity", "nul", "truex", "1 2", "'a'",
-                           "\"", "\"a", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\", "\"\n\"", "[1 2]", "// c\n1", "]"}) {
+  for (const char* text :
+       {"",           " ",       "{",         "[",           "[1",   "[1,",    "[1,]",  "{\"a\"}", "{\"a\":}",
+        "{\"a\":1,}", "{a:1}",   "{1:1}",     "01",          "-",    "+1",     ".5",    "1.",      "1e",
+        "1e+",        "0x1",     "NaN",       "Infinity",    "nul",  "truex",  "1 2",   "'a'",     "\"",
+        "\"a",        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\", "\"\n\"", "[1 2]", "// c\n1", "]"}) {
     CHECK_THROWS(parse(text), "ERR_CONFIG_INVALID", "at byte");
   }
-  CHECK_THROWS(parse("[1, 2"), "ERR_CONFIG_INVALID", "here: not valid JSON: expected ',' or ']' at byte 5, got the end");
+  CHECK_THROWS(parse("[1, 2"), "ERR_CONFIG_INVALID",
+               "here: not valid JSON: expected ',' or ']' at byte 5, got the end");
   CHECK_THROWS(parse(std::string_view("1\0", 2)), "ERR_CONFIG_INVALID", "the end of the document at byte 1");
   CHECK_THROWS(parse(std::string_view("\0", 1)), "ERR_CONFIG_INVALID", "a value at byte 0");
 }
@@ -55,8 +59,9 @@ TEST("a number beyond double is refused") {
 }
 
 TEST("malformed UTF-8 and lone surrogates are refused") {
-  for (const char* text : {"\"\x80\"", "\"\xC0\x80\"", "\"\xC1\xBF\"", "\"\xE0\x80\x80\"", "\"\xED\xA0\x80\"", "\"\xE2\x82\"",
-                           "\"\xF0\x80\x80\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\xF0\x9F\x98"}) {
+  for (const char* text :
+       {"\"\x80\"", "\"\xC0\x80\"", "\"\xC1\xBF\"", "\"\xE0\x80\x80\"", "\"\xED\xA0\x80\"", "\"\xE2\x82\"",
+        "\"\xF0\x80\x80\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\xF0\x9F\x98"}) {
     CHECK_THROWS(parse(text), "ERR_CONFIG_INVALID", "well-formed UTF-8");
   }
   for (const char* text : {R"("\ud83d")", R"("\ude00")", R"("\ud83d\u0041")", R"("\ud83dx")", R"("\ud83d\ud83d")"}) {
@@ -80,7 +85,9 @@ TEST("depth and number of values are bounded") {
 
 TEST("quoted text is short, printable and well-formed UTF-8, whatever it was") {
   CHECK_EQ(quote("exit.1"), "\"exit.1\"");
-  CHECK_EQ(quote("a\nb\xFFé"), "\"a\xEF\xBF\xBD" "b\xEF\xBF\xBDé\"");
+  CHECK_EQ(quote("a\nb\xFFé"),
+           "\"a\xEF\xBF\xBD"
+           "b\xEF\xBF\xBDé\"");
   CHECK(quote(std::string(1 << 20, 'x')).size() < 200);
 }
 

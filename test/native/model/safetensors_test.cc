@@ -85,7 +85,8 @@ TEST("a tensor's entry must have a dtype, a shape and offsets that agree") {
 TEST("sizes whose product overflows are refused") {
   CHECK_THROWS(open_entry(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]})", 0), kCode,
                "too many bytes");
-  CHECK_THROWS(open_entry(R"({"dtype":"F32","shape":[9223372036854775807],"data_offsets":[0,4]})", 4), kCode, "too many");
+  CHECK_THROWS(open_entry(R"({"dtype":"F32","shape":[9223372036854775807],"data_offsets":[0,4]})", 4), kCode,
+               "too many");
   CHECK_THROWS(open_entry(R"({"dtype":"F32","shape":[1],"data_offsets":[0,9223372036854775807]})", 4), kCode, "hold");
   CHECK_THROWS(open_entry(R"({"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]})", 4), kCode,
                "expected data_offsets");
@@ -112,7 +113,8 @@ TEST("a name that is listed twice is refused") {
 TEST("a directory, or nothing, where the file should be is an error of the file") {
   const Directory directory;
   CHECK_THROWS(Safetensors::open(directory.path()), "ERR_FILE", "not a regular file");
-  CHECK_THROWS(Safetensors::open(std::filesystem::u8path(directory.path()) / "none"), "ERR_FILE", "cannot read the file");
+  CHECK_THROWS(Safetensors::open(std::filesystem::u8path(directory.path()) / "none"), "ERR_FILE",
+               "cannot read the file");
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <sstream>
 #include <stdexcept>
@@ -176,10 +175,10 @@ Model xlm_roberta_classifier(const std::string& dtype) {
   return out;
 }
 
-Directory::Directory() {
+Directory::Directory(const std::filesystem::path& parent) {
   std::random_device random;
   do {
-    path_ = std::filesystem::temp_directory_path() / ("matryoshka-test-" + std::to_string(random()));
+    path_ = parent / ("matryoshka-test-" + std::to_string(random()));
   } while (!std::filesystem::create_directory(path_));
 }
 
@@ -194,11 +193,6 @@ void Directory::write(const Files& files) const {
     out.write(content.data(), static_cast<std::streamsize>(content.size()));
     if (!out.flush()) throw std::runtime_error("cannot write " + (path_ / name).u8string());
   }
-}
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace matryoshka::tiny

@@ -46,10 +46,10 @@ Model bert_classifier(const std::string& dtype = "F32");
 /// classifier.dense + classifier.out_proj, positions from pad_token_id + 1 = 2.
 Model xlm_roberta_classifier(const std::string& dtype = "BF16");
 
-/// A directory of its own under the system's temporary one, removed at the end.
+/// A directory of its own under `parent`, removed at the end.
 class Directory {
  public:
-  Directory();
+  explicit Directory(const std::filesystem::path& parent = std::filesystem::temp_directory_path());
   explicit Directory(const Files& files) : Directory() { write(files); }
   ~Directory();
   Directory(const Directory&) = delete;
@@ -61,8 +61,5 @@ class Directory {
  private:
   std::filesystem::path path_;
 };
-
-/// The whole file, or nothing when it cannot be read.
-std::string read_file(const std::filesystem::path& path);
 
 }  // namespace matryoshka::tiny

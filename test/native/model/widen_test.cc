@@ -107,8 +107,8 @@ TEST("exactly the 16-bit values that are NaN or infinite are found") {
 TEST("the first bad element is named wherever it stands, in blocks and in their tails") {
   for (const size_t count : {1u, 2u, 3u, 7u, 8191u, 8192u, 8193u, 20003u}) {
     std::vector<float> values(count, -3.4e38f);
-    const Tensor tensor = {"f", StoredType::f32, {static_cast<int64_t>(count)},
-                           reinterpret_cast<const std::byte*>(values.data())};
+    const Tensor tensor = {
+        "f", StoredType::f32, {static_cast<int64_t>(count)}, reinterpret_cast<const std::byte*>(values.data())};
     CHECK(!first_not_finite(tensor));
     for (size_t at = 0; at < count; at += 1 + count / 50) {
       for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
