@@ -1,0 +1,26 @@
+// What lives as long as a batch: the active sequences, their hidden states, keys and values, and the scores so far.
+#pragma once
+
+#include "cpu/aligned_buffer.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/tiles.h"
+#include "engine/batch.h"
+
+namespace matryoshka::cpu {
+
+struct BatchState {
+  const TokenBatch* batch = nullptr;
+  ActiveSet active;
+  Rows2d hidden;     ///< [tokens, H] f32
+  Rows2d key_value;  ///< [tokens, 2H]
+  Rows2d scoring;    ///< [sequences, H] f32: `hidden` of scoring tiles
+  Scores scores;
+};
+
+inline Rows2d rows_from(const Rows2d& m, int first) {
+  Rows2d r = m;
+  r.data += first * m.stride;
+  return r;
+}
+
+}  // namespace matryoshka::cpu

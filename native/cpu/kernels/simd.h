@@ -1,0 +1,9 @@
+// Picks the vector type the translation unit is compiled for. Kernels are written once over `Simd` and live in
+// unnamed namespaces, so that no function compiled for one instruction set can be linked into another's code.
+#pragma once
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "cpu/kernels/simd_avx512.h"
+#else
+#include "cpu/kernels/simd_portable.h"
+#endif

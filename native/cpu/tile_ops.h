@@ -1,0 +1,40 @@
+// The ops of one tile on one thread.
+#pragma once
+
+#include "cpu/batch_state.h"
+#include "cpu/packed_model.h"
+#include "cpu/workspace.h"
+#include "engine/backend.h"
+
+namespace matryoshka::cpu {
+
+class TileOps final : public Ops {
+ public:
+  TileOps(const Checkpoint& checkpoint, const Kernels& kernels, const PackedModel& model, BatchState& state, Workspace& workspace, Rows rows, Tile tile)
+      : checkpoint_(checkpoint), a_(checkpoint.architecture()), kernels_(kernels), model_(model), state_(state), workspace_(workspace), rows_(rows), tile_(tile) {}
+
+  void embed() override;
+  void gather() override;
+  void linear(int layer, Projection which, Slot in, Slot out) override;
+  void attention() override;
+  void residual(int layer, Site site) override;
+  void head(int exit) override;
+
+ private:
+  int row_count() const;
+  Rows2d slot(Slot which) const;
+  /// The slot as the kernels multiply it.
+  Rows2d input(Slot which, int columns);
+
+  const Checkpoint& checkpoint_;
+  const Architecture& a_;
+  const Kernels& kernels_;
+  const PackedModel& model_;
+  BatchState& state_;
+  Workspace& workspace_;
+  const Rows rows_;
+  const Tile tile_;
+  bool hidden_converted_ = false;  // workspace_.input holds hidden
+};
+
+}  // namespace matryoshka::cpu

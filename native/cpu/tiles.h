@@ -1,0 +1,20 @@
+// Cuts the active sequences into tiles: runs of whole sequences small enough to stay in a core's cache.
+#pragma once
+
+#include <vector>
+
+#include "engine/active_set.h"
+
+namespace matryoshka::cpu {
+
+/// Active sequences first … last - 1.
+struct Tile {
+  int first = 0, last = 0;
+};
+
+/// Tiles of about `most` tokens, fewer where that would leave threads idle. A longer sequence is a tile of its own.
+std::vector<Tile> cut_by_tokens(const ActiveSet& active, int threads, int most);
+/// Tiles of at most `most` sequences.
+std::vector<Tile> cut_by_sequences(const ActiveSet& active, int threads, int most);
+
+}  // namespace matryoshka::cpu
