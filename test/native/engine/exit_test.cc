@@ -1,0 +1,176 @@
+// The promise of every exit rule on every backend: survivors score what they would have scored without it.
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "check.h"
+#include "cpu/cpu_backend.h"
+#include "engine/forward.h"
+#include "random_model.h"
+#include "reference/reference_backend.h"
+
+namespace matryoshka {
+namespace {
+
+using Make = std::function<std::unique_ptr<Backend>(std::shared_ptr<const Checkpoint>)>;
+
+std::vector<std::pair<std::string, Make>> backends() {
+  std::vector<std::pair<std::string, Make>> all = {{"reference", make_reference_backend}};
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16, Dtype::int8})
+    all.push_back({"cpu", [dtype](std::shared_ptr<const Checkpoint> checkpoint) { return make_cpu_backend(checkpoint, {2, dtype, ""}); }});
+  return all;
+}
+
+ExitPlan full_plan(const Checkpoint& checkpoint) {
+  ExitPlan plan;
+  plan.depth = checkpoint.exit_layers().back();
+  plan.report.assign(checkpoint.exit_layers().size(), 1);
+  return plan;
+}
+
+/// A rule at every exit but the last, reading that exit's own score.
+ExitRule rule_everywhere(RuleKind kind, int exits) {
+  ExitRule rule;
+  rule.kind = kind;
+  for (int exit = 0; exit + 1 < exits; ++exit) {
+    ExitHead head;
+    head.exit = exit;
+    head.weights.assign(exit + 1, 0);
+    head.weights.back() = 1;
+    head.base = 0.5f;
+    head.slope = exit ? 0.25f : 0;
+    rule.heads.push_back(head);
+  }
+  return rule;
+}
+
+Scores run(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan) {
+  Scores scores;
+  const std::atomic<bool> cancelled{false};
+  CHECK(forward(backend, checkpoint, batch, plan, cancelled, scores));
+  return scores;
+}
+
+bool same_bits(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+/// Every score a document got before it stopped is the one of the full pass; after, there is none.
+void check_prefix(const Scores& exited, const Scores& full, const Checkpoint& checkpoint, bool every_exit_scores) {
+  const std::vector<int>& layers = checkpoint.exit_layers();
+  for (size_t s = 0; s < exited.exit_layers.size(); ++s)
+    for (int e = 0; e < exited.exits; ++e) {
+      const float score = exited.logits[s * exited.exits + e];
+      if (layers[e] > exited.exit_layers[s]) CHECK(std::isnan(score));
+      else if (every_exit_scores || layers[e] == exited.exit_layers[s]) CHECK(same_bits(score, full.logits[s * full.exits + e]));
+    }
+}
+
+const check::Shape kShape;
+
+TEST("survivors of the top-k rule score bit for bit what they score without exits, over random lists and scales") {
+  const check::RandomModel model(kShape, 11);
+  const Checkpoint& checkpoint = *model.checkpoint();
+  for (const auto& [name, make] : backends()) {
+    const auto backend = make(model.checkpoint());
+    std::mt19937 random(5);
+    int stopped = 0, kept = 0;
+    for (int round = 0; round < 12; ++round) {
+      const TokenBatch batch = check::random_batch(random, kShape, {1 + static_cast<int>(random() % 9), 12, 2}, 20);
+      ExitPlan plan = full_plan(checkpoint);
+      const Scores full = run(*backend, checkpoint, batch, plan);
+      plan.rule = rule_everywhere(RuleKind::top_k, full.exits);
+      plan.rule.k = 1 + static_cast<int>(random() % 4);
+      plan.rule.scale = 0.05f * static_cast<float>(random() % 8);
+      const Scores exited = run(*backend, checkpoint, batch, plan);
+      check_prefix(exited, full, checkpoint, true);
+      for (const uint8_t layer : exited.exit_layers) ++(layer < plan.depth ? stopped : kept);
+      for (int list = 0; list < batch.lists(); ++list) {
+        int left = 0;
+        for (int s = batch.list_offsets[list]; s < batch.list_offsets[list + 1]; ++s) left += exited.exit_layers[s] == plan.depth;
+        CHECK(left >= std::min(plan.rule.k, batch.list_offsets[list + 1] - batch.list_offsets[list]));
+      }
+    }
+    CHECK(stopped > 50 && kept > 50);
+  }
+}
+
+TEST("lists may vanish, all of them may, and the batch still ends in order") {
+  const check::RandomModel model(kShape, 12);
+  const Checkpoint& checkpoint = *model.checkpoint();
+  for (const auto& [name, make] : backends()) {
+    const auto backend = make(model.checkpoint());
+    std::mt19937 random(6);
+    const TokenBatch batch = check::random_batch(random, kShape, {3, 4, 5}, 12);
+    ExitPlan plan = full_plan(checkpoint);
+    const Scores full = run(*backend, checkpoint, batch, plan);
+    plan.rule = rule_everywhere(RuleKind::confidence, full.exits);
+    for (ExitHead& head : plan.rule.heads) head.sure = -1;  // everybody is sure
+    const Scores none_left = run(*backend, checkpoint, batch, plan);
+    for (const uint8_t layer : none_left.exit_layers) CHECK_EQ(int{layer}, 1);
+    check_prefix(none_left, full, checkpoint, true);
+
+    for (ExitHead& head : plan.rule.heads) head.sure = 3e38f;
+    plan.rule.difficulty.assign(batch.sequences(), 1);
+    for (int s = batch.list_offsets[1]; s < batch.list_offsets[2]; ++s) plan.rule.difficulty[s] = -1;
+    plan.rule.heads[1].easy = 0;
+    const Scores one_list_gone = run(*backend, checkpoint, batch, plan);
+    for (int s = 0; s < batch.sequences(); ++s)
+      CHECK_EQ(int{one_list_gone.exit_layers[s]}, s >= batch.list_offsets[1] && s < batch.list_offsets[2] ? 2 : plan.depth);
+    check_prefix(one_list_gone, full, checkpoint, true);
+  }
+}
+
+TEST("a shallower depth gives the scores that the full pass gives there") {
+  const check::RandomModel model(kShape, 13);
+  const Checkpoint& checkpoint = *model.checkpoint();
+  for (const auto& [name, make] : backends()) {
+    const auto backend = make(model.checkpoint());
+    std::mt19937 random(8);
+    const TokenBatch batch = check::random_batch(random, kShape, {7}, 30);
+    const Scores full = run(*backend, checkpoint, batch, full_plan(checkpoint));
+    for (const int depth : checkpoint.exit_layers()) {
+      ExitPlan plan;
+      plan.depth = depth;
+      plan.report.assign(full.exits, 0);
+      plan.report[depth - 1] = 1;
+      check_prefix(run(*backend, checkpoint, batch, plan), full, checkpoint, false);
+    }
+  }
+}
+
+TEST("past its deadline a pass ends at the next layer that has scored, and says so") {
+  const check::RandomModel model(kShape, 14);
+  const Checkpoint& checkpoint = *model.checkpoint();
+  for (const auto& [name, make] : backends()) {
+    const auto backend = make(model.checkpoint());
+    std::mt19937 random(9);
+    const TokenBatch batch = check::random_batch(random, kShape, {4}, 10);
+    ExitPlan plan = full_plan(checkpoint);
+    const Scores full = run(*backend, checkpoint, batch, plan);
+    CHECK(!full.partial);
+    plan.deadline = std::chrono::steady_clock::now();
+    plan.report[0] = 0;
+    const Scores cut = run(*backend, checkpoint, batch, plan);
+    CHECK(cut.partial);
+    for (const uint8_t layer : cut.exit_layers) CHECK_EQ(int{layer}, 2);
+    check_prefix(cut, full, checkpoint, false);
+  }
+}
+
+TEST("a list that is not longer than k, and a score that is not finite, stop nobody") {
+  ExitRule rule = rule_everywhere(RuleKind::top_k, 2);
+  rule.heads[0].base = 0;
+  rule.k = 2;
+  TokenBatch batch;
+  batch.cu_seqlens = {0, 1, 2, 3, 4, 5};
+  batch.list_offsets = {0, 2, 5};
+  const std::vector<float> logits = {9, 0, 1, 0, 5, 0, NAN, 0, -3, 0};
+  std::vector<uint8_t> stop;
+  decide(rule, 0, ActiveSet::all(batch), logits.data(), 2, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 0, 0, 0, 0}));  // of {5, NaN, -3}, the 2nd largest lower bound is -3
+  rule.k = 1;
+  decide(rule, 0, ActiveSet::all(batch), logits.data(), 2, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 1, 0, 0, 1}));
+}
+
+}  // namespace
+}  // namespace matryoshka
