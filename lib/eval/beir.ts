@@ -1,0 +1,98 @@
+/**
+ * Reads a data set in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv.
+ */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { MatryoshkaError } from "../errors.js";
+import { malformed, readLines } from "./lines.js";
+import { type Qrels, readQrels } from "./qrels.js";
+
+/** A passage of the corpus. `title` is "" where there is none. */
+export interface Passage {
+  readonly title: string;
+  readonly text: string;
+}
+
+/** Title and text as one string: what a reranker reads. */
+export function passageText({ title, text }: Passage): string {
+  return title === "" ? text : text === "" ? title : `${title} ${text}`;
+}
+
+/** JSON lines with a string (or numeric) `_id`, as objects. Throws `ERR_INVALID_ARGUMENT` naming `file:line`. */
+async function* records(path: string): AsyncGenerator<{ id: string; record: Record<string, unknown>; where: string }> {
+  const seen = new Set<string>();
+  for await (const { text, where } of readLines(path)) {
+    if (text.trim() === "") continue;
+    let record: unknown;
+    try {
+      record = JSON.parse(text);
+    } catch {
+      throw malformed(where, "one JSON object a line", text);
+    }
+    if (typeof record !== "object" || record === null || Array.isArray(record)) {
+      throw malformed(where, "a JSON object", text);
+    }
+    const raw = (record as Record<string, unknown>)._id;
+    const id = typeof raw === "number" ? String(raw) : raw;
+    if (typeof id !== "string" || id === "") throw malformed(where, "a non-empty string under `_id`", text);
+    if (seen.has(id)) throw malformed(where, "every `_id` once", id);
+    seen.add(id);
+    yield { id, record: record as Record<string, unknown>, where };
+  }
+}
+
+/** Passages of corpus.jsonl by id; with `wanted`, only those, so that a corpus of millions needs no memory of its own. */
+export async function readCorpus(path: string, wanted?: ReadonlySet<string>): Promise<Map<string, Passage>> {
+  const corpus = new Map<string, Passage>();
+  for await (const { id, record, where } of records(path)) {
+    if (wanted && !wanted.has(id)) continue;
+    const { title = "", text } = record;
+    if (typeof text !== "string") throw malformed(where, "a string under `text`", JSON.stringify(text) ?? "nothing");
+    if (title !== null && typeof title !== "string") {
+      throw malformed(where, "a string under `title`", JSON.stringify(title));
+    }
+    corpus.set(id, { title: title ?? "", text });
+  }
+  return corpus;
+}
+
+/** Texts of queries.jsonl by id. */
+export async function readQueries(path: string): Promise<Map<string, string>> {
+  const queries = new Map<string, string>();
+  for await (const { id, record, where } of records(path)) {
+    const { text } = record;
+    if (typeof text !== "string") throw malformed(where, "a string under `text`", JSON.stringify(text) ?? "nothing");
+    queries.set(id, text);
+  }
+  return queries;
+}
+
+/** The splits a BEIR directory has judgements for: `test`, `dev`, `test.full`, … */
+export async function splits(directory: string): Promise<string[]> {
+  let names: string[];
+  try {
+    names = await readdir(join(directory, "qrels"));
+  } catch (cause) {
+    throw new MatryoshkaError(
+      "ERR_FILE",
+      `Expected a BEIR directory with corpus.jsonl, queries.jsonl and qrels/<split>.tsv at ${directory}`,
+      { cause },
+    );
+  }
+  return names
+    .filter((name) => name.endsWith(".tsv"))
+    .map((name) => name.slice(0, -4))
+    .sort();
+}
+
+/** Judgements of one split. An unknown split is `ERR_INVALID_ARGUMENT` and names those there are. */
+export async function readSplit(directory: string, split: string): Promise<Qrels> {
+  const known = await splits(directory);
+  if (!known.includes(split)) {
+    throw new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `${directory}: expected a split out of ${known.join(", ") || "(none)"}, got ${JSON.stringify(split)}`,
+    );
+  }
+  return readQrels(join(directory, "qrels", `${split}.tsv`));
+}

@@ -1,0 +1,45 @@
+/**
+ * Reads a text file line by line, in constant memory, with the `file:line` that error messages need.
+ */
+import { createReadStream } from "node:fs";
+import { MatryoshkaError } from "../errors.js";
+
+/** One line without its line ending, and where it stands. */
+export interface Line {
+  readonly text: string;
+  /** 1-based. */
+  readonly number: number;
+  /** `file:line`. */
+  readonly where: string;
+}
+
+/** The lines of a UTF-8 file. A byte-order mark and carriage returns are dropped. Throws `ERR_FILE`. */
+export async function* readLines(path: string): AsyncGenerator<Line> {
+  let rest = "";
+  let number = 0;
+  const line = (text: string): Line => {
+    number++;
+    const start = number === 1 && text.charCodeAt(0) === 0xfeff ? 1 : 0;
+    const end = text.endsWith("\r") ? text.length - 1 : text.length;
+    return { text: text.slice(start, end), number, where: `${path}:${number}` };
+  };
+  try {
+    for await (const chunk of createReadStream(path, { encoding: "utf8", highWaterMark: 1 << 18 })) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop()!;
+      for (const part of parts) yield line(part);
+    }
+  } catch (cause) {
+    if (cause instanceof Error && "syscall" in cause) {
+      throw new MatryoshkaError("ERR_FILE", `Expected a readable file at ${path}: ${cause.message}`, { cause });
+    }
+    throw cause;
+  }
+  if (rest !== "") yield line(rest);
+}
+
+/** A malformed line: says where, what was expected and what came. */
+export function malformed(where: string, expected: string, came: string): MatryoshkaError {
+  const shown = came.length > 120 ? `${came.slice(0, 120)}…` : came;
+  return new MatryoshkaError("ERR_INVALID_ARGUMENT", `${where}: expected ${expected}, got ${JSON.stringify(shown)}`);
+}
