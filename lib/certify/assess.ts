@@ -1,0 +1,79 @@
+/**
+ * What a rule does to a set of trajectories: compute, exactness, where documents stop.
+ */
+import { type CostShape, fullFlops, listFlops } from "../exit/cost.js";
+import { type Replay, replay } from "../exit/replay.js";
+import type { Rule } from "../exit/rule.js";
+import { column, ranked, type Trajectory, type TrajectorySet } from "../exit/trajectory.js";
+
+export interface Assessment {
+  readonly queries: number;
+  /** Mean over queries of FLOPs over full-depth FLOPs. */
+  readonly computeFraction: number;
+  /** Share of queries whose top k is full depth's: same documents, same order, all scored exactly. */
+  readonly exactTopK: number;
+  /** Mean share of full depth's top k that is in the rule's top k. */
+  readonly recallTopK: number;
+  /** Documents by the layer at which they stopped. */
+  readonly exitHistogram: Readonly<Record<number, number>>;
+  /**
+   * Σ_l P(exit at l) · cost up to l, as a fraction of full depth's: the expected cost with documents of average length.
+   * It differs from `computeFraction` where long documents stop elsewhere than short ones.
+   */
+  readonly expectedCost: number;
+}
+
+/** Whether `result` starts with full depth's top k, exactly scored. Lists of at most k documents compare whole. */
+export function isTopKExact(result: Replay, full: Uint32Array, k: number): boolean {
+  for (let r = 0; r < Math.min(k, full.length); r++) {
+    if (result.order[r] !== full[r] || !result.exact[result.order[r]!]) return false;
+  }
+  return true;
+}
+
+/** Order of full depth. */
+export function fullOrder(list: Trajectory, layers: readonly number[]): Uint32Array {
+  return ranked(column(list, layers.length, layers.length - 1));
+}
+
+/** Whether the rule's first k documents are full depth's, in order; scores may be estimates (confidence, layer). */
+export function sameTopK(rule: Rule, list: Trajectory, layers: readonly number[], k: number): boolean {
+  const { order } = replay(rule, list, layers);
+  const full = fullOrder(list, layers);
+  for (let r = 0; r < Math.min(k, full.length); r++) if (order[r] !== full[r]) return false;
+  return true;
+}
+
+/** Replays `rule` over all lists. */
+export function assess(set: TrajectorySet, rule: Rule, k: number, cost: CostShape): Assessment {
+  const histogram = new Map<number, number>();
+  let computeFraction = 0;
+  let exactTopK = 0;
+  let recallTopK = 0;
+  let documents = 0;
+  let tokens = 0;
+  for (const list of set.lists) {
+    const result = replay(rule, list, set.layers);
+    const full = fullOrder(list, set.layers);
+    computeFraction +=
+      list.tokens.length > 0 ? listFlops(cost, list.tokens, result.exitLayers) / fullFlops(cost, list.tokens) : 1;
+    if (isTopKExact(result, full, k)) exactTopK++;
+    const top = new Set(full.slice(0, k));
+    recallTopK += top.size > 0 ? result.order.slice(0, k).filter((d) => top.has(d)).length / top.size : 1;
+    for (const layer of result.exitLayers) histogram.set(layer, (histogram.get(layer) ?? 0) + 1);
+    documents += list.tokens.length;
+    for (const n of list.tokens) tokens += n;
+  }
+  const mean = Math.max(1, tokens / Math.max(1, documents));
+  let expected = 0;
+  for (const [layer, count] of histogram) expected += (count / documents) * listFlops(cost, [mean], [layer]);
+  const queries = set.lists.length;
+  return {
+    queries,
+    computeFraction: computeFraction / queries,
+    exactTopK: exactTopK / queries,
+    recallTopK: recallTopK / queries,
+    exitHistogram: Object.fromEntries([...histogram].sort(([a], [b]) => a - b)),
+    expectedCost: expected / fullFlops(cost, [mean]),
+  };
+}

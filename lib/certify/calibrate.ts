@@ -1,0 +1,172 @@
+/**
+ * From trajectories to a certificate: split, fit, shape, calibrate. No model runs here and no label is read.
+ */
+import { MatryoshkaError } from "../errors.js";
+import type { CostShape } from "../exit/cost.js";
+import type { ExitHead } from "../exit/rule.js";
+import type { Trajectory, TrajectorySet } from "../exit/trajectory.js";
+import { assess } from "./assess.js";
+import type { Certificate, Fingerprint } from "./certificate.js";
+import { fitCompensation } from "./compensation.js";
+import { criticalScales } from "./critical-scale.js";
+import { type FrontierPoint, frontier } from "./frontier.js";
+import { groupScales, scaleAt } from "./groups.js";
+import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
+import { searchShape } from "./search.js";
+import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
+import { fitWidths, type WidthKind } from "./widths.js";
+
+export interface CalibrateOptions {
+  readonly k: number;
+  readonly alpha: number;
+  /** Defaults to 0.05. Null asks for the guarantee that holds on average over calibrations, which needs fewer queries. */
+  readonly delta?: number | null;
+  readonly fingerprint: Fingerprint;
+  readonly cost: CostShape;
+  /** Goes into the certificate: names of data sets, runs, dates. */
+  readonly createdFrom: string;
+  /** Exit layers to consider. Defaults to all before full depth. */
+  readonly exits?: readonly number[];
+  /** Defaults to "document". */
+  readonly widths?: WidthKind;
+  /** Defaults to 1. */
+  readonly seed?: number | string;
+  /**
+   * Heads and widths from elsewhere, frozen before these queries were seen: then all queries calibrate, and none is
+   * needed to fit or tune.
+   */
+  readonly shape?: readonly ExitHead[];
+  /** Group of each list, for a guarantee within each. */
+  readonly groupOf?: (list: Trajectory) => string;
+}
+
+export type Calibration =
+  | {
+      readonly feasible: true;
+      readonly certificate: Certificate;
+      readonly split: Split;
+      /** Compute against exactness on TUNE (on CAL where the shape was given), for budgets. */
+      readonly frontier: readonly FrontierPoint[];
+    }
+  | {
+      readonly feasible: false;
+      readonly split: Split;
+      readonly n: number;
+      readonly needed: number;
+      readonly reason: string;
+    };
+
+/**
+ * Calibrates one promise. k, α and δ must be fixed before looking at any result: whoever makes several certificates from
+ * the same queries and wants all of them to hold at once passes each a δ divided by their number. Throws
+ * `ERR_INVALID_ARGUMENT` for bad options; too few queries, or scores that admit no finite scale, are a result.
+ */
+export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibration {
+  const { k, alpha, delta = 0.05, fingerprint, cost, createdFrom, seed = 1 } = options;
+  check(k, alpha, delta);
+  const needed = delta === null ? queriesNeededMarginal(alpha) : queriesNeeded(alpha, delta);
+  const split = options.shape ? calibrationOnly(set, seed) : splitFor(set, needed, seed);
+  const lists = new Map(set.lists.map((list) => [list.query, list]));
+  const part = (queries: readonly string[]): TrajectorySet => ({
+    layers: set.layers,
+    lists: queries.map((q) => lists.get(q)!),
+  });
+  const cal = part(split.cal);
+  const n = cal.lists.length;
+  const index = delta === null ? marginalIndex(n, alpha) : pacIndex(n, alpha, delta);
+  if (index === undefined) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
+
+  const tune = part(split.tune);
+  const exits = options.shape ?? fitShape(part(split.train), tune, index / n, options);
+  const scales = criticalScales(exits, cal.lists, cal.layers, k);
+  const scale = scaleAt(scales, alpha, delta ?? undefined);
+  if (scale === undefined) {
+    return {
+      feasible: false,
+      split,
+      n,
+      needed,
+      reason: "No finite scale keeps the top k of enough calibration queries.",
+    };
+  }
+  const sizes = cal.lists.map(({ documents }) => documents.length);
+  const certificate: Certificate = {
+    kind: "exact-top-k",
+    k,
+    alpha,
+    delta,
+    scale,
+    widths: exits,
+    n,
+    ...fingerprint,
+    candidates: { min: Math.min(...sizes), max: Math.max(...sizes) },
+    ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
+    createdFrom,
+    computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
+  };
+  const largest = scales.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), scale);
+  return {
+    feasible: true,
+    certificate,
+    split,
+    frontier: frontier(options.shape ? cal : tune, exits, k, largest, cost),
+  };
+}
+
+/** Heads and widths on TRAIN, exits and shapes on TUNE, for the quantile that CAL will use. */
+export function fitShape(
+  train: TrajectorySet,
+  tune: TrajectorySet,
+  level: number,
+  { k, cost, exits, widths = "document" }: Pick<CalibrateOptions, "k" | "cost" | "exits" | "widths">,
+): ExitHead[] {
+  const layers = exits ?? train.layers.slice(0, -1);
+  const heads = fitCompensation(train, layers);
+  const start = fitWidths(train, layers, heads, widths);
+  return [...searchShape(tune, start, k, level, cost, widths).exits];
+}
+
+function check(k: number, alpha: number, delta: number | null): void {
+  const bad = (what: string, expected: string, came: unknown): MatryoshkaError =>
+    new MatryoshkaError("ERR_INVALID_ARGUMENT", `Expected ${what} ${expected}, got ${came}`);
+  if (!Number.isInteger(k) || k < 1 || k > 1024) throw bad("k", "as a whole number from 1 to 1024", k);
+  if (!(alpha > 0 && alpha < 1)) throw bad("alpha", "between 0 and 1", alpha);
+  if (delta !== null && !(delta > 0 && delta < 1)) throw bad("delta", "between 0 and 1", delta);
+}
+
+/** The default shares, or more for CAL where the queries would otherwise not suffice for the guarantee. */
+function splitFor(set: TrajectorySet, needed: number, seed: number | string): Split {
+  const n = set.lists.length;
+  const cal = Math.min(0.9, Math.max(DEFAULT_SHARES.cal, (needed * 1.1) / Math.max(1, n)));
+  const rest = (1 - cal) / (1 - DEFAULT_SHARES.cal);
+  return splitQueries(set.lists, seed, { train: DEFAULT_SHARES.train * rest, tune: DEFAULT_SHARES.tune * rest, cal });
+}
+
+function calibrationOnly(set: TrajectorySet, seed: number | string): Split {
+  return splitQueries(set.lists, seed, { train: 0, tune: 0, cal: 1 });
+}
+
+function infeasible(split: Split, n: number, needed: number, total: number, allCalibrate: boolean): Calibration {
+  const missing = needed - n;
+  const more = allCalibrate ? missing : Math.max(missing, Math.ceil((needed * total) / Math.max(1, n)) - total);
+  return {
+    feasible: false,
+    split,
+    n,
+    needed,
+    reason:
+      `This target needs at least ${needed} distinct calibration queries, there are ${n}` +
+      `${split.duplicates > 0 ? ` (and ${split.duplicates} near-duplicates of them, which add no evidence)` : ""}: ` +
+      `add about ${more} queries, or ask for a larger alpha or delta.`,
+  };
+}
+
+function groupTable(
+  scales: ArrayLike<number>,
+  groups: readonly string[],
+  alpha: number,
+  delta: number | null,
+): NonNullable<Certificate["groups"]> {
+  const table = groupScales(scales, groups, alpha, delta ?? undefined);
+  return Object.fromEntries([...table].map(([group, { n, scale }]) => [group, { n, scale: scale ?? null }]));
+}

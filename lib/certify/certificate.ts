@@ -1,0 +1,176 @@
+/**
+ * A certificate: what was promised, under which conditions it holds, and why it does not where it does not.
+ */
+import { MatryoshkaError } from "../errors.js";
+import type { ExitHead, TopKRule } from "../exit/rule.js";
+
+/** Everything that, if it changes, makes a certificate void. */
+export interface Fingerprint {
+  /** Hash of the weights and exit heads. */
+  readonly modelHash: string;
+  readonly tokenizerHash: string;
+  /** Arithmetic that made the scores: "f32", "bf16", "int8". */
+  readonly dtype: string;
+  readonly maxLength: number;
+}
+
+/** One promise, as stored under `certificates` in matryoshka.json. */
+export interface Certificate extends Fingerprint {
+  /** "The first k results are exactly full depth's: same documents, same order, same scores." */
+  readonly kind: "exact-top-k";
+  readonly k: number;
+  /** Largest share of queries for which it may fail. */
+  readonly alpha: number;
+  /** Probability that calibration itself was misled; null where α holds on average over calibrations only. */
+  readonly delta: number | null;
+  /** Critical scale, float32. */
+  readonly scale: number;
+  /** Exits at which documents may stop, with their compensation and widths. */
+  readonly widths: readonly ExitHead[];
+  /** Calibration queries. */
+  readonly n: number;
+  /** Fewest and most documents of the calibration lists. Lists of at most k documents never stop anybody and always fit. */
+  readonly candidates: { readonly min: number; readonly max: number };
+  /** Group (tenant, domain, …) to its own scale; null where it had too few queries. */
+  readonly groups?: Readonly<Record<string, { readonly n: number; readonly scale: number | null }>>;
+  /** Where the queries and candidates came from, in the words of whoever calibrated. */
+  readonly createdFrom: string;
+  /** Mean compute fraction on the calibration queries: what it saves there, not a promise. */
+  readonly computeFraction: number;
+}
+
+/** A request, as far as a certificate cares. */
+export interface Wanted extends Fingerprint {
+  readonly k: number;
+  /** Certificates with a larger α do not do. Defaults to any. */
+  readonly alpha?: number;
+  readonly candidates: number;
+  /** Defaults to none: the scale for the mixture of all calibration queries. */
+  readonly group?: string;
+}
+
+export type Resolution =
+  | { readonly certificate: Certificate; readonly rule: TopKRule }
+  /** No certificate fits: full depth runs, and this says why, one sentence a certificate. */
+  | { readonly void: readonly string[] };
+
+/**
+ * Chooses the certificate for a request: one that holds for a larger k covers a smaller one too. Of those that fit,
+ * the one with the nearest k, then the largest α that is allowed (the cheapest promise that suffices).
+ */
+export function resolveCertificate(certificates: readonly Certificate[], wanted: Wanted): Resolution {
+  if (certificates.length === 0) {
+    return { void: ["The model has no certificate: run `matryoshka calibrate` to make one."] };
+  }
+  const reasons: string[] = [];
+  const fitting: { certificate: Certificate; scale: number }[] = [];
+  for (const certificate of certificates) {
+    const scale = wanted.group === undefined ? certificate.scale : certificate.groups?.[wanted.group]?.scale;
+    const reason = mismatch(certificate, wanted);
+    if (reason === undefined && scale != null) fitting.push({ certificate, scale });
+    else
+      reasons.push(
+        `Certificate for k = ${certificate.k}, α = ${certificate.alpha}: ${reason ?? noGroup(certificate, wanted.group!)}.`,
+      );
+  }
+  fitting.sort((a, b) => a.certificate.k - b.certificate.k || b.certificate.alpha - a.certificate.alpha);
+  const best = fitting[0];
+  if (!best) return { void: reasons };
+  const { certificate, scale } = best;
+  return { certificate, rule: { type: "top-k", k: certificate.k, scale, exits: certificate.widths } };
+}
+
+/** Why this certificate does not hold for this request, or undefined. */
+export function mismatch(certificate: Certificate, wanted: Wanted): string | undefined {
+  if (certificate.k < wanted.k) return `it covers the first ${certificate.k} results, the request asks for ${wanted.k}`;
+  if (wanted.alpha !== undefined && certificate.alpha > wanted.alpha) {
+    return `it allows ${certificate.alpha} of queries to fail, the request at most ${wanted.alpha}`;
+  }
+  const names = {
+    modelHash: "model",
+    tokenizerHash: "tokenizer",
+    dtype: "dtype",
+    maxLength: "maximum length",
+  } as const;
+  for (const key of Object.keys(names) as (keyof typeof names)[]) {
+    if (certificate[key] !== wanted[key]) {
+      return `it was made with ${names[key]} ${certificate[key]}, this run has ${wanted[key]}`;
+    }
+  }
+  const { min, max } = certificate.candidates;
+  if (wanted.candidates > certificate.k && (wanted.candidates < min || wanted.candidates > max)) {
+    const range = min === max ? String(max) : `${min} to ${max}`;
+    return `it was made on lists of ${range} candidates, this one has ${wanted.candidates}`;
+  }
+  return undefined;
+}
+
+function noGroup({ groups }: Certificate, group: string): string {
+  const own = groups?.[group];
+  return own ? `group ${group} had only ${own.n} calibration queries` : `it knows no group ${group}`;
+}
+
+/** The promise in one sentence of plain English. */
+export function statement(certificate: Certificate): string {
+  const { k, alpha, delta, n, dtype, maxLength, candidates } = certificate;
+  const lists = candidates.min === candidates.max ? `${candidates.max}` : `${candidates.min} to ${candidates.max}`;
+  const first = k === 1 ? "first result is" : `first ${k} results are`;
+  const sure = delta === null ? "on average over calibrations" : `with ${percent(1 - delta)} confidence`;
+  return (
+    `For queries like the ${n} it was calibrated on, the ${first} exactly what full depth gives, except in at most ` +
+    `${percent(alpha)} of queries, ${sure} (α = ${alpha}, δ = ${delta ?? "none"}, n = ${n}, ${dtype}, sequences up to ` +
+    `${maxLength} tokens, lists of ${lists} candidates).`
+  );
+}
+
+function percent(share: number): string {
+  return `${Number((100 * share).toPrecision(4))} %`;
+}
+
+/** Checks what was read from matryoshka.json. Throws `ERR_CONFIG_INVALID` naming the field. */
+export function parseCertificates(value: unknown, where: string): Certificate[] {
+  const fail = (field: string, expected: string, came: unknown): MatryoshkaError =>
+    new MatryoshkaError(
+      "ERR_CONFIG_INVALID",
+      `${where}: expected ${expected} at ${field}, got ${JSON.stringify(came)}`,
+    );
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw fail("certificates", "a list", value);
+  const number = (v: unknown, low: number, high: number): boolean => typeof v === "number" && v >= low && v <= high;
+  return value.map((entry: unknown, i) => {
+    const at = `certificates[${i}]`;
+    if (typeof entry !== "object" || entry === null) throw fail(at, "an object", entry);
+    const c = entry as Record<string, unknown>;
+    const need = (field: string, ok: boolean, expected: string): void => {
+      if (!ok) throw fail(`${at}.${field}`, expected, c[field]);
+    };
+    need("kind", c.kind === "exact-top-k", '"exact-top-k"');
+    need("k", Number.isInteger(c.k) && number(c.k, 1, 1024), "a whole number from 1 to 1024");
+    need("alpha", number(c.alpha, 0, 1), "a number from 0 to 1");
+    need("delta", c.delta === null || number(c.delta, 0, 1), "a number from 0 to 1 or null");
+    need("scale", number(c.scale, 0, 3.4e38), "a finite number that is not negative");
+    need("n", Number.isInteger(c.n) && number(c.n, 1, 1e12), "a positive whole number");
+    need("maxLength", Number.isInteger(c.maxLength) && number(c.maxLength, 1, 1e9), "a positive whole number");
+    for (const field of ["modelHash", "tokenizerHash", "dtype", "createdFrom"])
+      need(field, typeof c[field] === "string", "a string");
+    const range = c.candidates as { min?: unknown; max?: unknown } | null | undefined;
+    need("candidates", number(range?.min, 0, 1e9) && number(range?.max, range?.min as number, 1e9), "{ min, max }");
+    need(
+      "widths",
+      Array.isArray(c.widths) && c.widths.every(isExitHead),
+      "a list of { layer, slope, offset, width, trend }",
+    );
+    return entry as Certificate;
+  });
+}
+
+function isExitHead(value: unknown): boolean {
+  const { layer, slope, offset, width, trend } = (value ?? {}) as Partial<Record<keyof ExitHead, unknown>>;
+  return (
+    Number.isInteger(layer) &&
+    [slope, offset, width, trend].every(Number.isFinite) &&
+    (layer as number) >= 1 &&
+    (width as number) > 0 &&
+    (trend as number) >= 0
+  );
+}

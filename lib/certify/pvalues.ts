@@ -1,0 +1,93 @@
+/**
+ * p-values of "the risk is above ε" that are valid at every sample size: small ones allow to reject, i.e. to certify.
+ *
+ * Sources: exact binomial; Hoeffding–Bentkus from Bates et al. 2021 and Angelopoulos et al. 2021 (Learn then Test);
+ * betting from Waudby-Smith & Ramdas 2020.
+ */
+import { logGamma } from "../eval/special.js";
+
+/** x · ln y with 0 · ln 0 = 0: a loss of exactly zero is the case that matters most, and must not become NaN. */
+function xlogy(x: number, y: number): number {
+  return x === 0 ? 0 : x * Math.log(y);
+}
+
+/** ln P(Bin(n, p) ≤ k). In log space, because (1 − p)^n underflows long before k does. */
+export function logBinomialCdf(k: number, n: number, p: number): number {
+  if (k >= n) return 0;
+  if (k < 0) return Number.NEGATIVE_INFINITY;
+  if (p <= 0) return 0;
+  if (p >= 1) return Number.NEGATIVE_INFINITY;
+  const odds = Math.log(p) - Math.log1p(-p);
+  let term = n * Math.log1p(-p);
+  let max = term;
+  const terms = [term];
+  for (let i = 1; i <= k; i++) {
+    term += Math.log((n - i + 1) / i) + odds;
+    terms.push(term);
+    if (term > max) max = term;
+  }
+  let sum = 0;
+  for (const each of terms) sum += Math.exp(each - max);
+  return Math.min(0, max + Math.log(sum));
+}
+
+/** P(Bin(n, p) = k). */
+export function binomialPmf(k: number, n: number, p: number): number {
+  if (p <= 0) return k === 0 ? 1 : 0;
+  if (p >= 1) return k === n ? 1 : 0;
+  const choose = logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1);
+  return Math.exp(choose + k * Math.log(p) + (n - k) * Math.log1p(-p));
+}
+
+/** For losses in {0, 1}: P(Bin(n, ε) ≤ failures). */
+export function binomialPValue(failures: number, n: number, epsilon: number): number {
+  return Math.exp(logBinomialCdf(failures, n, epsilon));
+}
+
+/**
+ * For losses in [0, 1] with mean `risk` over n queries: the smaller of exp(−n · h1(min(risk, ε), ε)) and
+ * e · P(Bin(n, ε) ≤ ⌈n · risk⌉), at most 1.
+ */
+export function hoeffdingBentkusPValue(risk: number, n: number, epsilon: number): number {
+  const r = Math.min(risk, epsilon);
+  const h1 = xlogy(r, r / epsilon) + xlogy(1 - r, (1 - r) / (1 - epsilon));
+  // n · risk is a sum of losses: rounding noise above a whole number must not cost a whole failure.
+  const failures = Math.ceil(n * risk - 1e-9);
+  return Math.min(1, Math.exp(-n * h1), Math.exp(1 + logBinomialCdf(failures, n, epsilon)));
+}
+
+/**
+ * For any losses ≤ 1, negative ones included (signed drops of a metric): the betting p-value exp(−max_t K_t). The order
+ * of `losses` must be fixed without looking at them; `delta` only tunes the bets.
+ */
+export function bettingPValue(losses: ArrayLike<number>, epsilon: number, delta = 0.05): number {
+  const n = losses.length;
+  let wealth = 0;
+  let best = 0;
+  let sum = 0;
+  let squares = 0.25;
+  let variance = 0.25;
+  for (let t = 1; t <= n; t++) {
+    const x = losses[t - 1]!;
+    const bet = Math.min(0.97 / (1 - epsilon), Math.sqrt((2 * Math.log(1 / delta)) / (n * variance)));
+    wealth += Math.log1p(-bet * (x - epsilon));
+    best = Math.max(best, wealth);
+    sum += x;
+    squares += (x - (sum + 0.5) / (t + 1)) ** 2;
+    variance = squares / (t + 1);
+  }
+  return Math.exp(-best);
+}
+
+/** Smallest risk that `failures` out of n do not exclude at level δ (Clopper–Pearson upper bound). */
+export function riskUpperBound(failures: number, n: number, delta: number): number {
+  if (failures >= n) return 1;
+  let low = failures / n;
+  let high = 1;
+  for (let i = 0; i < 100 && high - low > 1e-15; i++) {
+    const middle = (low + high) / 2;
+    if (binomialPValue(failures, n, middle) <= delta) high = middle;
+    else low = middle;
+  }
+  return high;
+}

@@ -1,0 +1,20 @@
+/**
+ * exp() whose every bit is defined: libraries differ in the last place, and a decision must not.
+ */
+
+const LN2_HIGH = 0.6931471803691238;
+const LN2_LOW = 1.9082149292705877e-10;
+
+/**
+ * e^x for x ≤ 0 in double precision, within 2e-15 relative: x = n ln 2 + r, then the Taylor polynomial of degree 13 in r by
+ * Horner's rule, then scaling by 2^n. Multiplications and additions are separate, in the order written; below −700 it
+ * is 0. A C++ mirror with the same constants and no contraction gives the same bits.
+ */
+export function expNonPositive(x: number): number {
+  if (!(x >= -700)) return 0;
+  const n = Math.floor(x * Math.LOG2E + 0.5);
+  const r = x - n * LN2_HIGH - n * LN2_LOW;
+  let p = 1;
+  for (let i = 13; i >= 1; i--) p = 1 + (p * r) / i;
+  return p * 2 ** n;
+}

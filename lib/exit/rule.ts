@@ -1,0 +1,66 @@
+/**
+ * Exit rules as plain data: everything a device needs to decide who stops, and nothing it has to look up.
+ */
+
+/** Runs every document to full depth. */
+export interface FullRule {
+  readonly type: "full";
+}
+
+/** Runs every document to one exit layer and ranks by that exit's raw score. */
+export interface LayerRule {
+  readonly type: "layer";
+  readonly layer: number;
+}
+
+/** Estimate of the final score from an exit's own: a = slope · s + offset. The identity is slope 1, offset 0. */
+export interface Compensation {
+  readonly slope: number;
+  readonly offset: number;
+}
+
+/**
+ * One exit of a rule: its estimate, and how uncertain that is. A document's half-width per unit of scale is
+ * c = width + trend · |a_j − a_(j−1)|, with a_(j−1) the estimate at the rule's previous exit (at the first exit the
+ * change is 0). width > 0, trend ≥ 0.
+ */
+export interface ExitHead extends Compensation {
+  readonly layer: number;
+  readonly width: number;
+  readonly trend: number;
+}
+
+/**
+ * Out-only pruning: at each exit a document stops once `a + scale · c` falls below the k-th largest `a − scale · c` of
+ * those still running; all others run to full depth. Certified when `scale` comes from a certificate.
+ */
+export interface TopKRule {
+  readonly type: "top-k";
+  readonly k: number;
+  readonly scale: number;
+  /** In ascending depth, all before full depth. */
+  readonly exits: readonly ExitHead[];
+}
+
+/** One exit of a confidence rule. */
+export interface ConfidenceExit extends Compensation {
+  readonly layer: number;
+  /** Stop when the confidence exceeds this, in [0, 1]; 1 switches the test off. */
+  readonly threshold: number;
+}
+
+/**
+ * Stops a document when c = max(softmax(s')) exceeds the exit's threshold or its difficulty is below `easy`. Over
+ * `"pair"`, the softmax is over {relevant, not} with the compensated logit; over `"list"`, it is over the documents
+ * still running, and all of them stop at once. Difficulty is `firstStageDifficulty` at rank `k`.
+ */
+export interface ConfidenceRule {
+  readonly type: "confidence";
+  readonly over: "pair" | "list";
+  /** Leaving it out switches the difficulty test off. */
+  readonly difficulty?: { readonly easy: number; readonly k: number };
+  readonly exits: readonly ConfidenceExit[];
+}
+
+/** What an engine runs. `budget` is no rule of its own: it chooses the scale of a `top-k` rule (see certify/frontier). */
+export type Rule = FullRule | LayerRule | TopKRule | ConfidenceRule;

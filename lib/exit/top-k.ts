@@ -1,0 +1,55 @@
+/**
+ * The top-k rule: a document stops once it is out of the top k by the calibrated margin.
+ */
+import { estimate, halfWidth, lower, upper } from "./estimate.js";
+import type { Stops } from "./replay.js";
+import type { ExitHead, TopKRule } from "./rule.js";
+import { kthLargest } from "./select.js";
+
+/**
+ * Decides for one list of m documents; `scores` holds [m] raw scores for each of the rule's exits. At every exit, among
+ * the documents still running: if more than k are left, θ is the k-th largest lower end, and those with upper end < θ
+ * stop. Documents tied with θ never stop, and neither do those with a score that is not finite.
+ */
+export function topK(rule: TopKRule, scores: readonly Float32Array[], m: number): Stops {
+  const exit = new Int8Array(m).fill(-1);
+  const stopped = new Float32Array(m);
+  const { estimates, widths } = intervals(rule.exits, scores, m);
+  let alive = Uint32Array.from({ length: m }, (_, d) => d);
+  const low = new Float32Array(m);
+  for (let j = 0; j < rule.exits.length && alive.length > rule.k; j++) {
+    const a = estimates[j]!;
+    const c = widths[j]!;
+    for (let i = 0; i < alive.length; i++) low[i] = lower(a[alive[i]!]!, c[alive[i]!]!, rule.scale);
+    const threshold = kthLargest(low, alive.length, rule.k);
+    alive = alive.filter((d) => {
+      if (!(upper(a[d]!, c[d]!, rule.scale) < threshold)) return true;
+      exit[d] = j;
+      stopped[d] = a[d]!;
+      return false;
+    });
+  }
+  return { exit, estimate: stopped };
+}
+
+/** Estimates and half-widths per unit of scale, [exits][m]. They depend on nothing but a document's own scores. */
+export function intervals(
+  exits: readonly ExitHead[],
+  scores: readonly Float32Array[],
+  m: number,
+): { estimates: Float32Array[]; widths: Float32Array[] } {
+  const estimates: Float32Array[] = [];
+  const widths: Float32Array[] = [];
+  exits.forEach((head, j) => {
+    const a = new Float32Array(m);
+    const c = new Float32Array(m);
+    const previous = estimates[j - 1];
+    for (let d = 0; d < m; d++) {
+      a[d] = estimate(head, scores[j]![d]!);
+      c[d] = halfWidth(head, previous ? Math.abs(Math.fround(a[d]! - previous[d]!)) : 0);
+    }
+    estimates.push(a);
+    widths.push(c);
+  });
+  return { estimates, widths };
+}

@@ -1,0 +1,158 @@
+/**
+ * Trajectories on disk: one JSON line a query behind a header that says what made them. A finished query is on disk
+ * before the next begins, so a killed run loses at most the query it was at, and the next run goes on from there.
+ */
+import { appendFileSync, closeSync, ftruncateSync, openSync, readFileSync } from "node:fs";
+import { MatryoshkaError } from "../errors.js";
+import { malformed } from "../eval/lines.js";
+import { checkTrajectory, type Trajectory, type TrajectorySet } from "./trajectory.js";
+
+const FORMAT = "matryoshka-trajectories";
+const VERSION = 1;
+
+/** Everything that changes scores: a store made under other conditions is refused. */
+export type Conditions = Readonly<Record<string, string | number>>;
+
+/** An open store. Not for two writers at once. */
+export class TrajectoryStore {
+  readonly path: string;
+  readonly layers: readonly number[];
+  private readonly descriptor: number;
+  private readonly stored = new Map<string, Trajectory>();
+
+  private constructor(path: string, layers: readonly number[], descriptor: number) {
+    this.path = path;
+    this.layers = layers;
+    this.descriptor = descriptor;
+  }
+
+  /**
+   * Opens or creates the store at `path`. A half-written last line (a killed run) is cut off. Throws `ERR_FILE` if the
+   * file cannot be used, `ERR_INVALID_ARGUMENT` if it was made under other conditions or is damaged.
+   */
+  static open(path: string, layers: readonly number[], conditions: Conditions): TrajectoryStore {
+    let descriptor: number;
+    try {
+      descriptor = openSync(path, "a+");
+    } catch (cause) {
+      throw new MatryoshkaError("ERR_FILE", `Expected to be able to write trajectories to ${path}`, { cause });
+    }
+    try {
+      const store = new TrajectoryStore(path, [...layers], descriptor);
+      const lines = store.load();
+      const header = { format: FORMAT, version: VERSION, layers: [...layers], conditions };
+      if (lines.length === 0) store.append(JSON.stringify(header));
+      else checkHeader(path, lines[0]!, header);
+      lines.slice(1).forEach((line, i) => {
+        const list = decode(line, `${path}:${i + 2}`, layers.length);
+        store.stored.set(list.query, list);
+      });
+      return store;
+    } catch (error) {
+      closeSync(descriptor);
+      throw error;
+    }
+  }
+
+  /** Whether this query is finished. */
+  has(query: string): boolean {
+    return this.stored.has(query);
+  }
+
+  get(query: string): Trajectory | undefined {
+    return this.stored.get(query);
+  }
+
+  get size(): number {
+    return this.stored.size;
+  }
+
+  /** Writes a finished query. It is on disk (handed to the operating system) when this returns. */
+  add(list: Trajectory): void {
+    checkTrajectory(list, this.layers.length);
+    this.append(encode(list));
+    this.stored.set(list.query, list);
+  }
+
+  /** All finished queries in the order they were written, or those of `queries` that are there, in that order. */
+  set(queries?: Iterable<string>): TrajectorySet {
+    const lists = queries ? [...queries].flatMap((query) => this.stored.get(query) ?? []) : [...this.stored.values()];
+    return { layers: this.layers, lists };
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+
+  private append(line: string): void {
+    appendFileSync(this.descriptor, `${line}\n`);
+  }
+
+  /** Complete lines; what follows the last of them is cut off. */
+  private load(): string[] {
+    const bytes = readFileSync(this.path);
+    const lines: string[] = [];
+    let start = 0;
+    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+      lines.push(bytes.toString("utf8", start, end));
+      start = end + 1;
+    }
+    if (start < bytes.length) ftruncateSync(this.descriptor, start);
+    return lines;
+  }
+}
+
+function checkHeader(path: string, line: string, expected: { layers: number[]; conditions: Conditions }): void {
+  let header: { format?: unknown; version?: unknown; layers?: unknown; conditions?: Conditions };
+  try {
+    header = JSON.parse(line) as typeof header;
+  } catch {
+    header = {};
+  }
+  if (header.format !== FORMAT || header.version !== VERSION) {
+    throw malformed(`${path}:1`, `the header of a ${FORMAT} file, version ${VERSION}`, line);
+  }
+  const mine: Conditions = { ...expected.conditions, layers: expected.layers.join(",") };
+  const theirs: Conditions = { ...header.conditions, layers: String(header.layers) };
+  for (const key of new Set([...Object.keys(mine), ...Object.keys(theirs)])) {
+    if (mine[key] === theirs[key]) continue;
+    throw new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `${path}: expected trajectories made with ${key} = ${mine[key]}, got ${theirs[key]}. Scores would not be comparable: choose another file or delete this one.`,
+    );
+  }
+}
+
+function encode(list: Trajectory): string {
+  const bytes = Buffer.alloc(list.scores.length * 4);
+  for (let i = 0; i < list.scores.length; i++) bytes.writeFloatLE(list.scores[i]!, i * 4);
+  return JSON.stringify({
+    query: list.query,
+    text: list.text,
+    documents: list.documents,
+    tokens: [...list.tokens],
+    firstStage: list.firstStage && [...list.firstStage],
+    scores: bytes.toString("base64"),
+  });
+}
+
+function decode(line: string, where: string, exits: number): Trajectory {
+  try {
+    const record = JSON.parse(line) as Record<string, unknown> & { documents: string[]; tokens: number[] };
+    const bytes = Buffer.from(record.scores as string, "base64");
+    const scores = Float32Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(i * 4));
+    const list: Trajectory = {
+      query: record.query as string,
+      text: record.text as string | undefined,
+      documents: record.documents,
+      tokens: Int32Array.from(record.tokens),
+      firstStage: record.firstStage && Float32Array.from(record.firstStage as number[]),
+      scores,
+    } as Trajectory;
+    checkTrajectory(list, exits);
+    return list;
+  } catch (cause) {
+    if (cause instanceof MatryoshkaError) throw cause;
+    throw malformed(where, "one query's trajectory as a JSON object", line);
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * A trajectory: what one full-depth pass over a query's list tells about every exit, so that any rule can be replayed.
+ */
+import { MatryoshkaError } from "../errors.js";
+
+/** One query's list. Rows are documents in the order they were scored, columns are exits in ascending depth. */
+export interface Trajectory {
+  /** Query id. */
+  readonly query: string;
+  /** [m] document ids. */
+  readonly documents: readonly string[];
+  /** [m] tokens of each sequence, special tokens included. */
+  readonly tokens: Int32Array;
+  /** [m × exits] raw logits, row by document; the last column is full depth. NaN where a model gave none. */
+  readonly scores: Float32Array;
+  /** [m] first-stage scores, where the run had them: what the confidence rule's difficulty reads. */
+  readonly firstStage?: Float32Array | undefined;
+  /** Text of the query, where stored: near-duplicate queries are kept on one side of a split. */
+  readonly text?: string | undefined;
+}
+
+/** Trajectories of one model under one set of conditions. */
+export interface TrajectorySet {
+  /** Exit layers of the columns, 1-based, ascending; the last one is full depth. */
+  readonly layers: readonly number[];
+  readonly lists: readonly Trajectory[];
+}
+
+/** Throws `ERR_INVALID_ARGUMENT` unless the shapes of a list agree with `exits` and among themselves. */
+export function checkTrajectory(list: Trajectory, exits: number): void {
+  const m = list.documents.length;
+  const wrong = (what: string, expected: number, came: number): MatryoshkaError =>
+    new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `Trajectory of query ${JSON.stringify(list.query)}: expected ${expected} ${what} for ${m} documents and ${exits} exits, got ${came}`,
+    );
+  if (list.tokens.length !== m) throw wrong("token counts", m, list.tokens.length);
+  if (list.scores.length !== m * exits) throw wrong("scores", m * exits, list.scores.length);
+  if (list.firstStage && list.firstStage.length !== m) throw wrong("first-stage scores", m, list.firstStage.length);
+}
+
+/** Column `exit` of the scores: [m] float32. */
+export function column(list: Trajectory, exits: number, exit: number): Float32Array {
+  const out = new Float32Array(list.documents.length);
+  for (let d = 0; d < out.length; d++) out[d] = list.scores[d * exits + exit]!;
+  return out;
+}
+
+/**
+ * The order results are given in: score descending, ties by index ascending, NaN last. What "the top k of full depth"
+ * means everywhere in this package.
+ */
+export function ranked(scores: ArrayLike<number>): Uint32Array {
+  const order = Uint32Array.from({ length: scores.length }, (_, i) => i);
+  return order.sort((i, j) => {
+    const a = scores[i]!;
+    const b = scores[j]!;
+    if (a > b || Number.isNaN(b) > Number.isNaN(a)) return -1;
+    if (a < b || Number.isNaN(a) > Number.isNaN(b)) return 1;
+    return i - j;
+  });
+}
