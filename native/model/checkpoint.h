@@ -49,7 +49,7 @@ struct HeadSource {
 class Checkpoint {
  public:
   /// Maps and validates everything but the values: config, tensor names, shapes, dtypes, file bounds.
-  /// Throws Error: ERR_MODEL_NOT_FOUND, ERR_MODEL_INVALID, ERR_CONFIG_INVALID, ERR_UNSUPPORTED_ARCHITECTURE,
+  /// Throws Error: ERR_MODEL_NOT_FOUND, ERR_MODEL_INVALID, ERR_FILE, ERR_CONFIG_INVALID, ERR_UNSUPPORTED_ARCHITECTURE,
   /// ERR_SAFETENSORS_INVALID, ERR_TENSOR_MISSING, ERR_TENSOR_SHAPE, ERR_TENSOR_DTYPE.
   static std::shared_ptr<const Checkpoint> open(const std::string& directory);
   ~Checkpoint();

@@ -131,8 +131,12 @@ void mutate_bytes(std::string& bytes, Random& random) {
     case 3:
       bytes.erase(at, 1 + random.below(8));
       break;
-    default:  // an F32, F16 or BF16 that is not finite, at any alignment
-      bytes.replace(at, 4, std::string("\xFF\x7F\x80\x7F", 4));
+    default: {  // an F16, BF16 or F32 that is not finite, at any alignment
+      const std::string patterns[] = {
+          {"\x00\x7C", 2}, {"\x80\xFF", 2}, {"\x00\x00\x80\x7F", 4}, {"\xFF\x7F\x80\x7F", 4}};
+      const std::string& pattern = patterns[random.below(std::size(patterns))];
+      bytes.replace(at, pattern.size(), pattern);
+    }
   }
 }
 
@@ -233,6 +237,7 @@ uint64_t Random::bits() {
 std::vector<tiny::Files> seeds() {
   tiny::Model extra = tiny::layerwise_bert("F32");
   extra.weights.push_back({"embeddings.position_ids", "I64", {1, 10}, std::string(80, '\0')});
+  extra.weights.push_back({"unused", "F16", {2, 3}, std::string(12, '\0')});  // of any shape, and last in the file
   return {tiny::layerwise_bert().files(), tiny::bert_classifier().files(), tiny::xlm_roberta_classifier().files(),
           tiny::layerwise_bert("BF16").sharded_files(), extra.files()};
 }
