@@ -53,28 +53,28 @@ export interface NativeBatch {
 /** One exit at which a rule decides; see native/engine/exit_rule.h. */
 export interface NativeExitHead {
   readonly layer: number;
-  /** Estimate = bias + Σ weights[i] × logit at the rule's i-th exit, i up to this one. */
-  readonly weights: Float32Array;
-  readonly bias: number;
-  /** Half-width per unit of scale = base + slope × |estimate − estimate at the rule's previous exit|. */
-  readonly base: number;
-  readonly slope: number;
-  /** confidence over pairs: stop where |estimate| exceeds it. */
+  /** Estimate of the final score = slope × logit + offset. Default to 1 and 0. */
+  readonly slope?: number;
+  readonly offset?: number;
+  /** Half-width per unit of scale = width + trend × |estimate − estimate at the rule's previous exit|. */
+  readonly width?: number;
+  readonly trend?: number;
+  /** confidence: stop where |estimate| (or, over the list, the largest softmax weight) exceeds it. Defaults to ∞. */
   readonly sure?: number;
-  /** confidence over the list: all stop where the largest softmax exceeds it. */
-  readonly sureList?: number;
-  /** confidence: stop where the difficulty is below it. */
-  readonly easy?: number;
 }
 
 /** An exit rule as the engine runs it. */
 export interface NativeRule {
   readonly kind: "top-k" | "confidence";
+  /** Ascending, all before the plan's depth. */
   readonly exits: readonly NativeExitHead[];
   /** top-k. */
   readonly k?: number;
   readonly scale?: number;
-  /** confidence: [n] by sequence; left out, the half-width at the exit. */
+  /** confidence: softmax over the list instead of over {relevant, not}. */
+  readonly overList?: boolean;
+  /** confidence: stop where a sequence's difficulty is below `easy`; [n] difficulties. */
+  readonly easy?: number;
   readonly difficulty?: Float32Array;
 }
 

@@ -38,13 +38,11 @@ int exit_index(const std::vector<int>& exits, int64_t layer) {
 ExitHead to_head(const Napi::Object& object, const std::vector<int>& exits) {
   ExitHead head;
   head.exit = exit_index(exits, object.Get("layer").ToNumber().Int64Value());
-  head.weights = to_floats(object, "weights");
-  head.bias = static_cast<float>(number_or(object, "bias", 0));
-  head.base = static_cast<float>(number_or(object, "base", 0));
-  head.slope = static_cast<float>(number_or(object, "slope", 0));
-  head.sure = static_cast<float>(number_or(object, "sure", head.sure));
-  head.sure_list = number_or(object, "sureList", head.sure_list);
-  head.easy = static_cast<float>(number_or(object, "easy", head.easy));
+  head.slope = static_cast<float>(number_or(object, "slope", 1));
+  head.offset = static_cast<float>(number_or(object, "offset", 0));
+  head.width = static_cast<float>(number_or(object, "width", 0));
+  head.trend = static_cast<float>(number_or(object, "trend", 0));
+  head.sure = number_or(object, "sure", head.sure);
   return head;
 }
 
@@ -53,9 +51,8 @@ ExitRule to_rule(const Napi::Object& object, const std::vector<int>& exits, size
   const auto heads = object.Get("exits").As<Napi::Array>();
   for (uint32_t i = 0; i < heads.Length(); ++i) {
     rule.heads.push_back(to_head(heads.Get(i).As<Napi::Object>(), exits));
-    const bool ascending = i == 0 || rule.heads[i].exit > rule.heads[i - 1].exit;
-    if (!ascending || rule.heads[i].weights.size() != i + 1)
-      throw Error("ERR_INVALID_ARGUMENT", "Expected a rule's exits in ascending order, each with a weight per exit up to it");
+    if (i > 0 && rule.heads[i].exit <= rule.heads[i - 1].exit)
+      throw Error("ERR_INVALID_ARGUMENT", "Expected a rule's exits in ascending order");
   }
   const std::string kind = object.Get("kind").ToString();
   if (kind != "top-k" && kind != "confidence")
@@ -64,6 +61,8 @@ ExitRule to_rule(const Napi::Object& object, const std::vector<int>& exits, size
   rule.k = static_cast<int>(number_or(object, "k", 1));
   if (rule.k < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 for k");
   rule.scale = static_cast<float>(number_or(object, "scale", 0));
+  rule.over_list = object.Get("overList").ToBoolean();
+  rule.easy = static_cast<float>(number_or(object, "easy", 0));
   rule.difficulty = to_floats(object, "difficulty");
   if (!rule.difficulty.empty() && rule.difficulty.size() != sequences)
     throw Error("ERR_INVALID_ARGUMENT", "Expected a difficulty per sequence");

@@ -8,18 +8,7 @@
 namespace matryoshka {
 namespace {
 
-/// Terms of weight 0 are skipped, so a NaN at an exit that is not used does no harm; + 0 turns -0 into +0.
-float estimate(const ExitRule& rule, int head, const float* logits) {
-  const ExitHead& h = rule.heads[head];
-  float a = h.bias;
-  for (size_t i = 0; i < h.weights.size(); ++i)
-    if (h.weights[i] != 0) a = a + h.weights[i] * logits[rule.heads[i].exit];
-  return a + 0.0f;
-}
-
-float half_width(const ExitHead& head, float a, float previous) {
-  return head.slope == 0 ? head.base : head.base + head.slope * std::fabs(a - previous);
-}
+float estimate(const ExitHead& head, const float* logits) { return head.slope * logits[head.exit] + head.offset; }
 
 }  // namespace
 
@@ -38,13 +27,14 @@ void decide(const ExitRule& rule, int head, const ActiveSet& active, const float
     for (int i = 0; i < size; ++i) {
       const size_t sequence = active.sequences[first + i];
       const float* row = logits + sequence * exits;
-      const float a = estimate(rule, head, row);
+      const float a = estimate(rule.heads[head], row);
+      const float change = head > 0 ? std::fabs(a - estimate(rule.heads[head - 1], row)) : 0;
       list.estimate[i] = a;
-      list.width[i] = half_width(rule.heads[head], a, head > 0 ? estimate(rule, head - 1, row) : 0);
-      list.difficulty[i] = rule.difficulty.empty() ? list.width[i] : rule.difficulty[sequence];
+      list.width[i] = rule.heads[head].width + rule.heads[head].trend * change;
+      list.easy[i] = !rule.difficulty.empty() && rule.difficulty[sequence] < rule.easy;
     }
     if (rule.kind == RuleKind::top_k) decide_top_k(rule, list, &stop[first]);
-    else if (rule.kind == RuleKind::confidence) decide_confidence(rule.heads[head], list, &stop[first]);
+    else if (rule.kind == RuleKind::confidence) decide_confidence(rule, rule.heads[head].sure, list, &stop[first]);
   }
 }
 

@@ -16,14 +16,12 @@ enum class RuleKind : uint8_t { none, confidence, top_k };
 
 /// One exit at which the rule decides: its estimate of the final score, and how uncertain that is.
 struct ExitHead {
-  int exit = 0;                ///< index into the checkpoint's exits
-  std::vector<float> weights;  ///< a = bias + Σ weights[i] · logit at the rule's i-th exit, i up to this one
-  float bias = 0;
-  float base = 0;   ///< half-width per unit of scale: base + slope · |a - a at the rule's previous exit|
-  float slope = 0;  ///< 0 at the first exit
-  float sure = std::numeric_limits<float>::infinity();        ///< confidence over pairs: stop where |a| > sure
-  double sure_list = std::numeric_limits<double>::infinity();  ///< confidence over the list: all stop where max softmax > it
-  float easy = -std::numeric_limits<float>::infinity();       ///< confidence: stop where difficulty < easy
+  int exit = 0;      ///< index into the checkpoint's exits
+  float slope = 1;   ///< a = slope · logit + offset
+  float offset = 0;
+  float width = 0;   ///< half-width per unit of scale: width + trend · |a - a at the rule's previous exit|
+  float trend = 0;
+  double sure = std::numeric_limits<double>::infinity();  ///< confidence: stop where |a|, or the list's largest softmax, exceeds it
 };
 
 struct ExitRule {
@@ -31,7 +29,9 @@ struct ExitRule {
   std::vector<ExitHead> heads;    ///< ascending
   int k = 0;                      ///< top_k
   float scale = 0;                ///< top_k
-  std::vector<float> difficulty;  ///< confidence: [n] by sequence of the batch; empty: the half-width at the exit
+  bool over_list = false;         ///< confidence: softmax over the list, which then stops as a whole, not over {relevant, not}
+  float easy = 0;                 ///< confidence: stop where the difficulty is below it …
+  std::vector<float> difficulty;  ///< … [n] by sequence of the batch, or empty for no such test
 
   /// Index into heads of the one at exit index `exit`, or -1.
   int head_at(int exit) const;

@@ -19,25 +19,24 @@ double exp_non_positive(double x) {
   return std::ldexp(p, static_cast<int>(n));
 }
 
-/// The largest softmax weight of the list, 1 / Σ exp(a - max a); NaN, never above a threshold, where one is not finite.
+/// The largest softmax weight of the list, 1 / Σ exp(a - max a), over what is finite; 0 where nothing is.
 double list_confidence(const std::vector<float>& estimates) {
   float top = -std::numeric_limits<float>::infinity();
-  for (const float a : estimates) {
-    if (!std::isfinite(a)) return std::numeric_limits<double>::quiet_NaN();
-    top = std::max(top, a);
-  }
+  for (const float a : estimates)
+    if (std::isfinite(a)) top = std::max(top, a);
   double sum = 0;
-  for (const float a : estimates) sum += exp_non_positive(static_cast<double>(a) - static_cast<double>(top));
-  return 1 / sum;
+  for (const float a : estimates)
+    if (std::isfinite(a)) sum += exp_non_positive(static_cast<double>(a) - static_cast<double>(top));
+  return sum > 0 ? 1 / sum : 0;
 }
 
 }  // namespace
 
-void decide_confidence(const ExitHead& head, const ListAtExit& list, uint8_t* stop) {
-  const bool all = std::isfinite(head.sure_list) && list_confidence(list.estimate) > head.sure_list;
+void decide_confidence(const ExitRule& rule, double sure, const ListAtExit& list, uint8_t* stop) {
+  const double shared = rule.over_list ? list_confidence(list.estimate) : 0;
   for (size_t i = 0; i < list.estimate.size(); ++i) {
-    const float a = list.estimate[i];
-    stop[i] = std::isfinite(a) && (all || std::fabs(a) > head.sure || list.difficulty[i] < head.easy);
+    const double a = list.estimate[i];
+    stop[i] = std::isfinite(a) && (list.easy[i] || (rule.over_list ? shared : std::fabs(a)) > sure);
   }
 }
 

@@ -6,6 +6,6 @@
 
 namespace matryoshka {
 
-void decide_confidence(const ExitHead& head, const ListAtExit& list, uint8_t* stop);
+void decide_confidence(const ExitRule& rule, double sure, const ListAtExit& list, uint8_t* stop);
 
 }  // namespace matryoshka

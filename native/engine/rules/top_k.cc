@@ -17,10 +17,10 @@ void decide_top_k(const ExitRule& rule, const ListAtExit& list, uint8_t* stop) {
   std::vector<float> low(size), high(size);
   for (size_t i = 0; i < size; ++i) {
     const float a = list.estimate[i];
-    const bool finite = std::isfinite(a) && std::isfinite(list.width[i]);
     const float half = rule.scale * list.width[i];
-    low[i] = finite ? a - half + 0.0f : -kInfinity;
-    high[i] = finite ? a + half + 0.0f : kInfinity;
+    const bool finite = std::isfinite(a) && std::isfinite(half);
+    low[i] = finite ? a - half : -kInfinity;
+    high[i] = finite ? a + half : kInfinity;
   }
   std::nth_element(low.begin(), low.begin() + (rule.k - 1), low.end(), std::greater<float>());
   const float bar = low[rule.k - 1];

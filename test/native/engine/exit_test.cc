@@ -35,10 +35,8 @@ ExitRule rule_everywhere(RuleKind kind, int exits) {
   for (int exit = 0; exit + 1 < exits; ++exit) {
     ExitHead head;
     head.exit = exit;
-    head.weights.assign(exit + 1, 0);
-    head.weights.back() = 1;
-    head.base = 0.5f;
-    head.slope = exit ? 0.25f : 0;
+    head.width = 0.5f;
+    head.trend = 0.25f;
     rule.heads.push_back(head);
   }
   return rule;
@@ -108,10 +106,11 @@ TEST("lists may vanish, all of them may, and the batch still ends in order") {
     for (const uint8_t layer : none_left.exit_layers) CHECK_EQ(int{layer}, 1);
     check_prefix(none_left, full, checkpoint, true);
 
-    for (ExitHead& head : plan.rule.heads) head.sure = 3e38f;
+    for (ExitHead& head : plan.rule.heads) head.sure = 1e30;
+    plan.rule.heads.erase(plan.rule.heads.begin());
     plan.rule.difficulty.assign(batch.sequences(), 1);
-    for (int s = batch.list_offsets[1]; s < batch.list_offsets[2]; ++s) plan.rule.difficulty[s] = -1;
-    plan.rule.heads[1].easy = 0;
+    plan.rule.easy = 0.5f;
+    for (int s = batch.list_offsets[1]; s < batch.list_offsets[2]; ++s) plan.rule.difficulty[s] = 0;
     const Scores one_list_gone = run(*backend, checkpoint, batch, plan);
     for (int s = 0; s < batch.sequences(); ++s)
       CHECK_EQ(int{one_list_gone.exit_layers[s]}, s >= batch.list_offsets[1] && s < batch.list_offsets[2] ? 2 : plan.depth);
@@ -158,7 +157,7 @@ TEST("past its deadline a pass ends at the next layer that has scored, and says 
 
 TEST("a list that is not longer than k, and a score that is not finite, stop nobody") {
   ExitRule rule = rule_everywhere(RuleKind::top_k, 2);
-  rule.heads[0].base = 0;
+  rule.heads[0].width = 0;
   rule.k = 2;
   TokenBatch batch;
   batch.cu_seqlens = {0, 1, 2, 3, 4, 5};
