@@ -49,7 +49,7 @@ export interface RerankOptions extends EncodeOptions {
   readonly exit?: Exit;
   /** Defaults to `"sigmoid"`. */
   readonly activation?: Activation;
-  /** `"all"`, or exit layers whose logits each result carries under `logits`. Defaults to none. */
+  /** `"all"`, or exit layers whose logits each result carries under `logits`. None is deeper than `exit` runs. Defaults to none. */
   readonly layers?: "all" | readonly number[];
   /** Whether results carry their `document`. Defaults to `false`. */
   readonly returnDocuments?: boolean;
@@ -81,7 +81,7 @@ export interface RerankStats {
   readonly tokens: number;
   /** Documents (or windows) that did not fit and were cut under `"document"`. */
   readonly truncated: number;
-  /** FLOPs spent over FLOPs of full depth. */
+  /** FLOPs spent over FLOPs of full depth, both without the last layer's unscored rows. 1 where nothing was scored. */
   readonly computeFraction: number;
   /** Documents by the layer at which they stopped. */
   readonly exitHistogram: Readonly<Record<number, number>>;
@@ -113,6 +113,14 @@ export interface ScoreOptions extends EncodeOptions {
 export interface Pair {
   readonly query: string;
   readonly document: string;
+}
+
+export interface ScoreResponse {
+  /** The exit layers scored, ascending. */
+  readonly layers: readonly number[];
+  /** By layer, the raw logit of each pair. Under `"chunk-max"`, of its best window at that layer. */
+  readonly logits: Readonly<Record<number, Float32Array>>;
+  readonly stats: RerankStats;
 }
 
 /** Facts about an opened model. */

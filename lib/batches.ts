@@ -1,0 +1,91 @@
+/**
+ * Feeds the engine: cuts encoded sequences into batches, keeps two of them in flight, and hands the results on.
+ */
+import { aborted } from "./abort.js";
+import { fromNative, type NativeEngine, type NativePlan, type NativeResult } from "./native.js";
+import { nextTurn, SLICE } from "./next-turn.js";
+import { PackedBatch } from "./packed-batch.js";
+
+/** Tokens after which a batch is submitted: enough to fill the machine, little enough to stop and start quickly. */
+const TOKEN_BUDGET = 16_384;
+/** One runs while the other waits, so the engine never does; memory stays bounded however long the input is. */
+const IN_FLIGHT = 2;
+
+/** A batch that came back: its sequences' owners and lengths in tokens, with their scores. */
+export interface ScoredBatch {
+  readonly owners: readonly number[];
+  readonly lengths: readonly number[];
+  readonly result: NativeResult;
+}
+
+export interface BatchOptions {
+  readonly engine: NativeEngine;
+  readonly plan: NativePlan;
+  /** Whether the model knows token types. */
+  readonly typed: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Scores what `encode` writes into the batch it is given. It yields true where the batch may be submitted. `collect`
+ * gets every batch once, in order. Returns the milliseconds spent in `encode`. On an error or an abort the jobs under
+ * way are cancelled and awaited before it throws.
+ */
+export async function scoreBatches(
+  encode: (batch: PackedBatch) => Iterator<boolean, void>,
+  { engine, plan, typed, signal }: BatchOptions,
+  collect: (batch: ScoredBatch) => void,
+): Promise<number> {
+  const batch = new PackedBatch();
+  const jobs: { readonly id: number; readonly collected: Promise<void> }[] = [];
+  const cancel = () => {
+    for (const { id } of jobs) engine.cancel(id);
+  };
+  const submit = () => {
+    const { owners } = batch;
+    const lengths = owners.map((_, i) => batch.lengthOf(i));
+    const { id, promise } = engine.submit(batch.view(typed), plan);
+    const collected = promise.then((result) => collect({ owners, lengths, result }));
+    // Awaited below, but perhaps after another one has failed.
+    collected.catch(() => {});
+    jobs.push({ id, collected });
+    batch.clear();
+  };
+  const settleOldest = async () => {
+    await jobs[0]!.collected;
+    jobs.shift();
+  };
+
+  let encoding = 0;
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    const sequences = encode(batch);
+    for (let ended = false; !ended; ) {
+      await nextTurn();
+      signal?.throwIfAborted();
+      const start = performance.now();
+      let whole = true;
+      let now = start;
+      do {
+        const { done, value } = sequences.next();
+        ended = done === true;
+        whole = ended || value === true;
+        now = performance.now();
+      } while (!ended && now - start < SLICE && !(whole && batch.tokens >= TOKEN_BUDGET));
+      encoding += now - start;
+      if ((ended && batch.sequences > 0) || (whole && batch.tokens >= TOKEN_BUDGET)) {
+        if (jobs.length === IN_FLIGHT) await settleOldest();
+        signal?.throwIfAborted();
+        submit();
+      }
+    }
+    while (jobs.length > 0) await settleOldest();
+    return encoding;
+  } catch (error) {
+    cancel();
+    await Promise.allSettled(jobs.map(({ collected }) => collected));
+    throw signal?.aborted ? aborted(signal) : fromNative(error);
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * The whole public surface of the package.
+ */
+export { type ErrorCode, MatryoshkaError } from "./errors.js";
+export { DEFAULT_MODEL, inspectModel } from "./model-info.js";
+export { Reranker } from "./reranker.js";
+export { chooseDtype, type DtypeChoice, type Machine, machine } from "./resolve.js";
+export type * from "./types.js";

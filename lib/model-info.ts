@@ -1,0 +1,57 @@
+/**
+ * Facts about a checkpoint, from its files alone or from an opened engine.
+ */
+import { readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { invalid } from "./check.js";
+import { fromNative, type NativeEngineInfo, type NativeModelInfo, native } from "./native.js";
+import type { ModelInfo } from "./types.js";
+
+/** The model that ships with the package. */
+export const DEFAULT_MODEL = fileURLToPath(new URL("../models/default", import.meta.url));
+
+/** An absolute path; the bundled model where none is given. */
+export function modelDirectory(directory: unknown = DEFAULT_MODEL): string {
+  if (typeof directory !== "string" || directory === "") throw invalid("a path", "directory", directory);
+  return resolve(directory);
+}
+
+/** Completes what the addon read by what only TypeScript cares about. */
+export async function modelInfo(directory: string, info: NativeModelInfo | NativeEngineInfo): Promise<ModelInfo> {
+  const { family, layers, hidden, heads, intermediate, vocab, maxTokens, head, parameters, fileBytes } = info;
+  return {
+    ...{ directory, family, layers, hidden, heads, intermediate, vocab, maxTokens, head, parameters, fileBytes },
+    exitLayers: [...info.exitLayers],
+    storedTypes: { ...info.storedTypes },
+    provenance: await readProvenance(directory),
+    ...("backend" in info ? { backend: info.backend } : {}),
+  };
+}
+
+/** The addon has read and validated the same file before; without it the model has no provenance. */
+async function readProvenance(directory: string): Promise<unknown> {
+  try {
+    const { provenance } = JSON.parse(await readFile(join(directory, "matryoshka.json"), "utf8")) as {
+      provenance?: unknown;
+    };
+    return provenance;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Reads and validates a checkpoint's files without loading it: architecture, exits, sizes, provenance. Defaults to the
+ * bundled model. Throws the same errors as `Reranker.open`.
+ */
+export async function inspectModel(directory?: string): Promise<ModelInfo> {
+  const path = modelDirectory(directory);
+  let info: NativeModelInfo;
+  try {
+    info = native().inspect(path);
+  } catch (error) {
+    throw fromNative(error);
+  }
+  return modelInfo(path, info);
+}

@@ -1,0 +1,139 @@
+/**
+ * Every public option with its check and its default, and the checks of queries and documents.
+ */
+import { boolean, type Check, check, defined, integer, invalid, oneOf, show } from "./check.js";
+import { MatryoshkaError } from "./errors.js";
+import type { Document, EncodeOptions, Exit, OpenOptions, Pair, RerankOptions, ScoreOptions } from "./types.js";
+
+/** What of an opened model decides which values are possible. */
+export interface Limits {
+  readonly maxTokens: number;
+  readonly exitLayers: readonly number[];
+}
+
+/** Longest default sequence, in tokens: beyond it, attention's cost grows faster than what it finds. */
+const DEFAULT_MAX_LENGTH = 512;
+
+const signal: Check = (value, name) => {
+  if (!(value instanceof AbortSignal)) throw invalid("an AbortSignal", name, value);
+};
+
+function layersOf(exitLayers: readonly number[], least: number): Check {
+  const one = oneOf(exitLayers);
+  return (value, name) => {
+    if (value === "all") return;
+    if (!Array.isArray(value) || value.length < least)
+      throw invalid(`"all" or an array of ${least > 0 ? "at least one of " : ""}${exitLayers.join(", ")}`, name, value);
+    for (const [i, layer] of value.entries()) one(layer, `${name}[${i}]`);
+  };
+}
+
+function exit(exitLayers: readonly number[]): Check {
+  return (value, name) => {
+    const type = (value as Exit | null | undefined)?.type;
+    if (type === "layer") check(value, name, { type: () => {}, layer: oneOf(exitLayers) }, ["layer"]);
+    else if (type === "full") check(value, name, { type: () => {} });
+    else if (typeof value !== "object" || value === null)
+      throw invalid('an object such as { type: "full" }', name, value);
+    else throw invalid('"full" or "layer"', `${name}.type`, type);
+  };
+}
+
+export function checkOpen(options: OpenOptions): OpenOptions {
+  check(options, "options", {
+    device: oneOf(["auto", "cpu", "reference"]),
+    dtype: oneOf(["auto", "f32", "bf16", "int8"]),
+    threads: integer(1, 1024),
+  });
+  return defined(options);
+}
+
+const encodeChecks = ({ maxTokens }: Limits) => ({
+  maxLength: integer(1, maxTokens),
+  truncation: oneOf(["document", "error", "chunk-max"]),
+});
+
+const encodeDefaults = ({ maxTokens }: Limits): Required<EncodeOptions> => ({
+  maxLength: Math.min(maxTokens, DEFAULT_MAX_LENGTH),
+  truncation: "document",
+});
+
+/** Rerank options with every default in place; layers as an ascending list no deeper than `depth`. */
+export interface ResolvedRerank extends Required<Omit<RerankOptions, "signal" | "layers" | "exit">> {
+  readonly depth: number;
+  readonly layers: readonly number[];
+  readonly signal: AbortSignal | undefined;
+}
+
+export function checkRerank(options: RerankOptions, limits: Limits, what = "options"): ResolvedRerank {
+  const { exitLayers } = limits;
+  check(options, what, {
+    topN: integer(1),
+    exit: exit(exitLayers),
+    activation: oneOf(["sigmoid", "none"]),
+    layers: layersOf(exitLayers, 0),
+    returnDocuments: boolean,
+    signal,
+    ...encodeChecks(limits),
+  });
+  const resolved = {
+    topN: Number.POSITIVE_INFINITY,
+    exit: { type: "full" } as Exit,
+    activation: "sigmoid" as const,
+    layers: [] as const,
+    returnDocuments: false,
+    signal: undefined,
+    ...encodeDefaults(limits),
+    ...defined(options),
+  };
+  const depth = resolved.exit.type === "layer" ? resolved.exit.layer : exitLayers.at(-1)!;
+  const possible = exitLayers.filter((layer) => layer <= depth);
+  const { layers } = resolved;
+  if (layers !== "all")
+    for (const [i, layer] of layers.entries())
+      oneOf(possible, ` (exit runs to layer ${depth})`)(layer, `${what}.layers[${i}]`);
+  return { ...resolved, depth, layers: possible.filter((layer) => layers === "all" || layers.includes(layer)) };
+}
+
+/** Score options with every default in place. */
+export interface ResolvedScore extends Required<EncodeOptions> {
+  readonly layers: readonly number[];
+  readonly signal: AbortSignal | undefined;
+}
+
+export function checkScore(options: ScoreOptions, limits: Limits): ResolvedScore {
+  const { exitLayers } = limits;
+  check(options, "options", { layers: layersOf(exitLayers, 1), signal, ...encodeChecks(limits) });
+  const resolved = { layers: "all" as const, signal: undefined, ...encodeDefaults(limits), ...defined(options) };
+  const { layers } = resolved;
+  return { ...resolved, layers: exitLayers.filter((layer) => layers === "all" || layers.includes(layer)) };
+}
+
+/** Throws `ERR_INVALID_ARGUMENT`, or `ERR_EMPTY_QUERY` where there is nothing but whitespace. */
+export function checkQuery(query: unknown, name = "query"): asserts query is string {
+  if (typeof query !== "string") throw invalid("a string", name, query);
+  if (query.trim() === "")
+    throw new MatryoshkaError(
+      "ERR_EMPTY_QUERY",
+      `Expected text for ${name} but received ${show(query)}. Ask something.`,
+    );
+}
+
+export function checkDocuments(documents: unknown, name = "documents"): asserts documents is readonly Document[] {
+  if (!Array.isArray(documents)) throw invalid("an array", name, documents);
+  for (const [i, document] of documents.entries()) {
+    if (typeof document === "string" || typeof (document as { text?: unknown } | null)?.text === "string") continue;
+    throw invalid("a string, or an object with a string under text,", `${name}[${i}]`, document);
+  }
+}
+
+export function checkPairs(pairs: unknown): asserts pairs is readonly Pair[] {
+  if (!Array.isArray(pairs)) throw invalid("an array", "pairs", pairs);
+  for (const [i, pair] of pairs.entries()) {
+    if (typeof pair !== "object" || pair === null)
+      throw invalid("an object with query and document", `pairs[${i}]`, pair);
+    const { query, document } = pair as Partial<Pair>;
+    checkQuery(query, `pairs[${i}].query`);
+    if (typeof document !== "string") throw invalid("a string", `pairs[${i}].document`, document);
+  }
+}
