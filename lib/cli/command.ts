@@ -1,0 +1,115 @@
+/**
+ * What a command is, and how its arguments are read: node:util's parser, with the nearest name for a misspelt one.
+ */
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { nearest } from "../check.js";
+import type { Device, Dtype, OpenOptions } from "../types.js";
+import type { Output } from "./output.js";
+
+type Options = NonNullable<ParseArgsConfig["options"]>;
+
+/** Values of a command's options: strings, or true for flags. */
+export type Values = Readonly<Record<string, string | boolean | undefined>>;
+
+export interface Context {
+  readonly values: Values;
+  readonly positionals: readonly string[];
+  readonly output: Output;
+  /** Aborts on SIGINT. */
+  readonly signal: AbortSignal;
+}
+
+export interface Command {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** The command's own help, with an example. */
+  readonly help: string;
+  readonly options: Options;
+  /** Most positional arguments it takes. */
+  readonly positionals: number;
+  run(context: Context): Promise<void>;
+}
+
+/** Wrong use of the command line: exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Options that every command takes. */
+export const COMMON: Options = {
+  json: { type: "boolean" },
+  quiet: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+};
+
+/** Options of the commands that open a model. */
+export const MODEL: Options = {
+  model: { type: "string" },
+  device: { type: "string" },
+  dtype: { type: "string" },
+  threads: { type: "string" },
+};
+
+export const COMMON_HELP = `  --model DIR        a checkpoint (default: the bundled model)
+  --device NAME      auto, cpu or reference (default: auto)
+  --dtype NAME       auto, f32, bf16 or int8 (default: auto)
+  --threads N        worker threads (default: the CPUs there are)
+  --json             machine-readable output
+  --quiet            no progress on the terminal`;
+
+/** Reads `args` by the command's options. Throws UsageError. */
+export function readArguments(command: Command, args: readonly string[]): { values: Values; positionals: string[] } {
+  const options: Options = { ...COMMON, ...command.options };
+  const { tokens } = parseArgs({ args: [...args], options, strict: false, tokens: true, allowPositionals: true });
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined;
+    if (!option)
+      throw new UsageError(`unknown option ${token.rawName}; did you mean --${nearest(token.name, Object.keys(options))}?`);
+    if (option.type === "string" && token.value === undefined) throw new UsageError(`${token.rawName} needs a value`);
+    if (option.type === "boolean" && token.value !== undefined) throw new UsageError(`${token.rawName} takes no value`);
+  }
+  const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true });
+  if (positionals.length > command.positionals)
+    throw new UsageError(`unexpected argument ${JSON.stringify(positionals[command.positionals])}`);
+  return { values: values as Values, positionals };
+}
+
+/** A string option, or undefined. */
+export function text(values: Values, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** A string option that must be there. */
+export function required(values: Values, name: string): string {
+  const value = text(values, name);
+  if (value === undefined) throw new UsageError(`--${name} is needed`);
+  return value;
+}
+
+/** A whole number of at least 1, or undefined. */
+export function count(values: Values, name: string): number | undefined {
+  const value = text(values, name);
+  if (value === undefined) return undefined;
+  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`--${name} needs a whole number from 1, got ${JSON.stringify(value)}`);
+  return Number(value);
+}
+
+/** `all`, or layer numbers separated by commas. */
+export function layers(values: Values): "all" | number[] | undefined {
+  const value = text(values, "layers");
+  if (value === undefined || value === "all") return value;
+  if (!/^\d+(,\d+)*$/.test(value)) throw new UsageError(`--layers needs all or numbers such as 4,8,12, got ${JSON.stringify(value)}`);
+  return value.split(",").map(Number);
+}
+
+/** What `Reranker.open` takes, from the common options; it checks the names itself. */
+export function openOptions(values: Values): OpenOptions {
+  const threads = count(values, "threads");
+  return {
+    device: (text(values, "device") ?? "auto") as Device,
+    dtype: (text(values, "dtype") ?? "auto") as Dtype,
+    ...(threads !== undefined && { threads }),
+  };
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env node
+/**
+ * The `matryoshka` command: finds the command, runs it, and turns what happens into an exit code.
+ *
+ * 0 ok, 1 failure, 2 usage, 130 interrupted with everything done so far written.
+ */
+import { readFileSync } from "node:fs";
+import { nearest } from "../check.js";
+import { MatryoshkaError } from "../errors.js";
+import { type Command, readArguments, UsageError } from "./command.js";
+import { doctor } from "./doctor.js";
+import { inspect } from "./inspect.js";
+import { Output } from "./output.js";
+import { rerank } from "./rerank.js";
+import { score } from "./score.js";
+
+const COMMANDS: Readonly<Record<string, Command>> = { rerank, score, inspect, doctor };
+
+const help = () => `matryoshka: early-exit reranking with layer-wise cross-encoders
+
+${Object.entries(COMMANDS)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .join("\n")}
+
+matryoshka COMMAND --help explains one. --version prints the version.`;
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return version;
+}
+
+function find(name: string): Command {
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command) return command;
+  throw new UsageError(`unknown command ${JSON.stringify(name)}; did you mean ${nearest(name, Object.keys(COMMANDS))}?`);
+}
+
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  const output = new Output({ json: args.includes("--json"), quiet: args.includes("--quiet") });
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  // The reader has gone (`| head`): nothing is left to do, and nothing is wrong.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  try {
+    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+      await output.line(help());
+      return name === undefined ? 2 : 0;
+    }
+    if (name === "--version") {
+      await output.line(version());
+      return 0;
+    }
+    const command = find(name);
+    if (args.includes("--help") || args.includes("-h")) {
+      await output.line(command.help);
+      return 0;
+    }
+    await command.run({ ...readArguments(command, args), output, signal: interrupt.signal });
+    return 0;
+  } catch (error) {
+    if (interrupt.signal.aborted) return 130;
+    if (error instanceof UsageError) {
+      output.error("ERR_USAGE", error.message);
+      return 2;
+    }
+    if (error instanceof MatryoshkaError) {
+      output.error(error.code, error.message);
+      return 1;
+    }
+    throw error;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));
