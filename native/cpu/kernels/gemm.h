@@ -17,15 +17,50 @@ using matryoshka::cpu::Rows2d;
 constexpr int kWidth = Simd::width * Simd::vectors;  // columns of a panel
 constexpr int kRows = Simd::rows;
 
-/// One step of f32: a dword is one element of k.
+/// What a step of the micro-kernel does with a dword of a row and a vector of dwords of columns.
 struct DotF32 {
   using Acc = Simd::F;
   using Lane = Simd::F;
   static constexpr int per_step = 1;
+  static constexpr bool exact = true;
   static Acc zero() { return Simd::zero(); }
   static Lane load(const std::byte* p) { return Simd::load(reinterpret_cast<const float*>(p)); }
   static Lane broadcast(const std::byte* p) { return Simd::set(*reinterpret_cast<const float*>(p)); }
   static Acc step(Acc acc, Lane a, Lane b) { return Simd::fma(a, b, acc); }
+  static Simd::F value(Acc acc, const Gemm& g, int, int column) { return Simd::add(acc, Simd::load(g.weight->bias + column)); }
+};
+
+struct DotIntegers {
+  using Lane = Simd::I;
+  static constexpr bool exact = false;
+  static Lane load(const std::byte* p) { return Simd::load_int(p); }
+  static Lane broadcast(const std::byte* p) {
+    int32_t x;
+    __builtin_memcpy(&x, p, 4);
+    return Simd::set_int(x);
+  }
+};
+
+template <class S>  // a parameter, so that only a Simd that has dot_bf16 is asked for it
+struct DotBf16 : DotIntegers {
+  using Acc = Simd::F;
+  static constexpr int per_step = 2;
+  static Acc zero() { return Simd::zero(); }
+  static Acc step(Acc acc, Lane a, Lane b) { return S::dot_bf16(acc, a, b); }
+  static Simd::F value(Acc acc, const Gemm& g, int, int column) { return Simd::add(acc, Simd::load(g.weight->bias + column)); }
+};
+
+/// Σ s (u - z) t q = s t (Σ u q - z Σ q): exact in integers up to the two scales.
+struct DotU8 : DotIntegers {
+  using Acc = Simd::Sum;
+  static constexpr int per_step = 4;
+  static Acc zero() { return Acc{}; }
+  static Acc step(Acc acc, Lane a, Lane b) { return Simd::dot_u8(acc, a, b); }
+  static Simd::F value(Acc acc, const Gemm& g, int row, int column) {
+    const Simd::I offset = Simd::mul_int(Simd::set_int(g.input.zero[row]), Simd::load_int(g.weight->sums + column));
+    const Simd::F scale = Simd::mul(Simd::set(g.input.scale[row]), Simd::load(g.weight->scale + column));
+    return Simd::fma(Simd::to_float(Simd::sub_int(Simd::from_sum(acc), offset)), scale, Simd::load(g.weight->bias + column));
+  }
 };
 
 /// acc[r][j] += Σ over `steps` dwords of row r and vector j. Rows are a_stride bytes apart, steps of b b_stride.
@@ -46,12 +81,13 @@ inline __attribute__((always_inline)) void multiply(const std::byte* a, size_t a
 }
 
 /// Activates and stores `rows` × kWidth sums, of which those below n are real.
-inline void store_tile(const Gemm& g, const float* sums, int row, int rows, int column) {
+template <bool exact>
+void store_tile(const Gemm& g, const float* sums, int row, int rows, int column) {
   const int columns = g.weight->n - column < kWidth ? g.weight->n - column : kWidth;
   for (int r = 0; r < rows; ++r) {
     std::byte* out = g.output.row(row + r);
     for (int c = 0; c < columns; c += Simd::width) {
-      const Simd::F y = activate(g.epilogue, Simd::load(sums + r * kWidth + c));
+      const Simd::F y = activate<exact>(g.epilogue, Simd::load(sums + r * kWidth + c));
       if (g.output.element == Element::f32) {
         Simd::store(reinterpret_cast<float*>(out) + column + c, y, columns - c);
       } else {
@@ -71,12 +107,11 @@ void block(const Gemm& g, int row, int column, const std::byte* panel, int steps
   multiply<Dot>(g.input.row(row), g.input.stride, panel, kWidth * 4, steps, acc);
   alignas(64) float sums[R * kWidth];
 #pragma GCC unroll 8
-  for (int j = 0; j < Simd::vectors; ++j) {
-    const Simd::F bias = Simd::load(g.weight->bias + column + j * Simd::width);
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) Simd::store(sums + r * kWidth + j * Simd::width, Simd::add(acc[r][j], bias));
-  }
-  store_tile(g, sums, row, R, column);
+    for (int j = 0; j < Simd::vectors; ++j)
+      Simd::store(sums + r * kWidth + j * Simd::width, Dot::value(acc[r][j], g, row + r, column + j * Simd::width));
+  store_tile<Dot::exact>(g, sums, row, R, column);
 }
 
 /// Runs one panel over all rows, in blocks of at most kRows that differ by at most one row.
@@ -98,6 +133,11 @@ void panel_times_rows(const Gemm& g, int column, const std::byte* panel) {
   }
 }
 
+template <class S>
+void bf16_panel_times_rows(const Gemm& g, int column, const std::byte* panel) {
+  if constexpr (S::has_bf16) panel_times_rows<DotBf16<S>>(g, column, panel);
+}
+
 /// A panel of 16-bit weights as f32.
 inline const std::byte* widened(const Gemm& g, const std::byte* panel) {
   const uint16_t* in = reinterpret_cast<const uint16_t*>(panel);
@@ -116,8 +156,8 @@ void gemm(const Gemm& g) {
       case Format::f32: panel_times_rows<DotF32>(g, column, panel); break;
       case Format::f16:
       case Format::bf16: panel_times_rows<DotF32>(g, column, widened(g, panel)); break;
-      case Format::bf16_dot:
-      case Format::s8_dot: break;
+      case Format::bf16_dot: bf16_panel_times_rows<Simd>(g, column, panel); break;
+      case Format::s8_dot: panel_times_rows<DotU8>(g, column, panel); break;
     }
   }
 }

@@ -13,6 +13,7 @@ struct Simd {
   static constexpr int rows = 6;     // rows of the micro-kernel: 24 accumulators, 4 weights, a broadcast
   using F = __m512;
   using I = __m512i;
+  typedef int Sum __attribute__((vector_size(64)));  // accumulators of dot_u8; g++ 12 keeps arrays of __m512i in memory
 
   static __mmask16 first(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
@@ -44,9 +45,69 @@ struct Simd {
   static float largest(F a) { return _mm512_reduce_max_ps(a); }
 
   static I zero_int() { return _mm512_setzero_si512(); }
+  static I set_int(int32_t x) { return _mm512_set1_epi32(x); }
   static I load_int(const void* p) { return _mm512_loadu_si512(p); }
+  static I load_bytes(const void* p, int bytes) { return _mm512_maskz_loadu_epi8(bytes >= 64 ? ~0ull : (1ull << bytes) - 1, p); }
   static void store_int(void* p, I x) { _mm512_storeu_si512(p, x); }
-  static I broadcast(const void* p) { return _mm512_set1_epi32(*static_cast<const int32_t*>(p)); }
+  static I from_sum(Sum x) { return (I)x; }
+  static F to_float(I x) { return _mm512_cvtepi32_ps(x); }
+  static I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I sub_int(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I mul_int(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  /// Rounded to nearest even and saturated to [0, 255] or [-128, 127].
+  static void store_u8(void* p, F x, int n) {
+    _mm_mask_storeu_epi8(p, first(n), _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(_mm512_max_ps(x, _mm512_setzero_ps()))));
+  }
+  static void store_s8(void* p, F x, int n) { _mm_mask_storeu_epi8(p, first(n), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x))); }
+  /// Lane i: bf16 low[i] below bf16 high[i].
+  static I pair(const uint16_t* low, const uint16_t* high, int n) {
+    const __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), low));
+    const __m512i b = high ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), high)) : zero_int();
+    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+  }
+
+#ifdef __AVX512BF16__
+  static constexpr bool has_bf16 = true;
+  /// acc + a.low * b.low + a.high * b.high
+  static F dot_bf16(F acc, I a, I b) { return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
+#else
+  static constexpr bool has_bf16 = false;
+#endif
+  /// acc + Σ over four bytes of u8 a times s8 b, exactly.
+  static Sum dot_u8(Sum acc, I a, I b) {
+#ifdef __AVX512VNNI__
+    return (Sum)_mm512_dpbusd_epi32((I)acc, a, b);
+#else
+    const __m512i low = _mm512_set1_epi16(0xff);
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(a, low), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(a, 8), _mm512_srai_epi16(b, 8));
+    return (Sum)_mm512_add_epi32((I)acc, _mm512_add_epi32(even, odd));
+#endif
+  }
+
+  /// Transposes a width × width block of dwords in place.
+  static void transpose(I (&x)[16]) {
+    I t[16];
+    for (int i = 0; i < 16; i += 2) {
+      t[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+      t[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {  // x[i + j]: column j of each 4 × 4
+      x[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+      x[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+      x[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+      x[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int j = 0; j < 4; ++j) {
+      const I a = _mm512_shuffle_i32x4(x[j], x[4 + j], 0x88), b = _mm512_shuffle_i32x4(x[j], x[4 + j], 0xdd);
+      const I c = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], 0x88), d = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], 0xdd);
+      t[j] = _mm512_shuffle_i32x4(a, c, 0x88);
+      t[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
+      t[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
+      t[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
+    }
+    for (int i = 0; i < 16; ++i) x[i] = t[i];
+  }
 
  private:
   static __m256i to_bf16(F x) {

@@ -17,6 +17,7 @@ struct Simd {
   struct I {
     int32_t v[width];
   };
+  using Sum = I;
 
   template <class Op>
   static F map(Op op) {
@@ -68,21 +69,62 @@ struct Simd {
     return m;
   }
 
-  static I zero_int() { return {}; }
-  static I load_int(const void* p) {
+  template <class Op>
+  static I map_int(Op op) {
     I r;
-    std::memcpy(r.v, p, sizeof r.v);
+    for (int i = 0; i < width; ++i) r.v[i] = op(i);
     return r;
   }
-  static I broadcast(const void* p) {
-    int32_t x;
-    std::memcpy(&x, p, 4);
-    I r;
-    for (int i = 0; i < width; ++i) r.v[i] = x;
+  static I zero_int() { return set_int(0); }
+  static I set_int(int32_t x) { return map_int([&](int) { return x; }); }
+  static I load_int(const void* p) { return load_bytes(p, 4 * width); }
+  static I load_bytes(const void* p, int bytes) {
+    I r = zero_int();
+    std::memcpy(r.v, p, bytes < 4 * width ? bytes : 4 * width);
     return r;
+  }
+  static void store_int(void* p, I x) { std::memcpy(p, x.v, sizeof x.v); }
+  static I from_sum(Sum x) { return x; }
+  static F to_float(I x) { return map([&](int i) { return static_cast<float>(x.v[i]); }); }
+  static I add_int(I a, I b) { return map_int([&](int i) { return a.v[i] + b.v[i]; }); }
+  static I sub_int(I a, I b) { return map_int([&](int i) { return a.v[i] - b.v[i]; }); }
+  static I mul_int(I a, I b) { return map_int([&](int i) { return a.v[i] * b.v[i]; }); }
+  /// Rounded to nearest even and saturated to [0, 255] or [-128, 127].
+  static void store_u8(void* p, F x, int n) { store_byte(p, min(max(x, zero()), set(255)), n); }
+  static void store_s8(void* p, F x, int n) { store_byte(p, min(max(x, set(-128)), set(127)), n); }
+
+  /// Lane i: bf16 low[i] below bf16 high[i].
+  static I pair(const uint16_t* low, const uint16_t* high, int n) {
+    return map_int([&](int i) { return i < n ? static_cast<int32_t>(low[i] | static_cast<uint32_t>(high ? high[i] : 0) << 16) : 0; });
+  }
+
+  static constexpr bool has_bf16 = false;
+  /// acc + Σ over four bytes of u8 a times s8 b, exactly.
+  static Sum dot_u8(Sum acc, I a, I b) {
+    for (int i = 0; i < width; ++i) {
+      uint8_t u[4];
+      int8_t s[4];
+      std::memcpy(u, &a.v[i], 4);
+      std::memcpy(s, &b.v[i], 4);
+      for (int j = 0; j < 4; ++j) acc.v[i] += u[j] * s[j];
+    }
+    return acc;
+  }
+
+  /// Transposes a width × width block of dwords in place.
+  static void transpose(I (&x)[width]) {
+    for (int i = 0; i < width; ++i)
+      for (int j = 0; j < i; ++j) {
+        const int32_t t = x[i].v[j];
+        x[i].v[j] = x[j].v[i];
+        x[j].v[i] = t;
+      }
   }
 
  private:
+  static void store_byte(void* p, F x, int n) {
+    for (int i = 0; i < width && i < n; ++i) static_cast<int8_t*>(p)[i] = static_cast<int8_t>(static_cast<int32_t>(round(x).v[i]));
+  }
   static uint32_t to_bits(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, 4);
