@@ -1,0 +1,12 @@
+/**
+ * `node bench/start.mjs FILE.ts`: installs and builds what is missing, then runs a TypeScript file of this folder.
+ */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { bootstrap } from "./bootstrap.mjs";
+
+bootstrap();
+const [file, ...args] = process.argv.slice(2);
+const path = fileURLToPath(new URL(file, import.meta.url));
+const { status } = spawnSync(process.execPath, ["--import", "tsx", path, ...args], { stdio: "inherit" });
+process.exitCode = status ?? 1;
