@@ -1,7 +1,7 @@
 /**
  * Maps a sequence concurrently, yields in its order, and reads no further ahead than a bound.
  */
-import { aborted, throwIfAborted } from "./abort.js";
+import { throwIfAborted } from "./abort.js";
 
 /**
  * Runs `work` for up to `ahead` items at once. A result is yielded as soon as it is its turn, also while the source
@@ -16,49 +16,64 @@ export async function* inOrder<T, R>(
 ): AsyncGenerator<R, void, undefined> {
   throwIfAborted(signal);
   const controller = new AbortController();
-  let stop = () => {};
-  const interrupted = new Promise<never>((_, reject) => {
-    stop = () => {
-      controller.abort(signal!.reason);
-      reject(aborted(signal!));
-    };
-  });
-  interrupted.catch(() => {}); // awaited only while something else is
+  // One promise at a time to wait on: racing against long-lived ones would keep a handler for every item.
+  let wake = () => {};
+  const stop = () => {
+    controller.abort(signal?.reason);
+    wake();
+  };
   signal?.addEventListener("abort", stop, { once: true });
 
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  const running: Promise<R>[] = [];
-  let coming: Promise<IteratorResult<T>> | undefined;
-  let ended = false;
+  const running: { readonly result: Promise<R>; settled: boolean }[] = [];
   let index = 0;
+  let reading = false;
+  let ended = false;
+
+  const run = (result: Promise<R>) => {
+    const job = { result, settled: false };
+    const settle = () => {
+      job.settled = true;
+      wake();
+    };
+    result.then(settle, settle);
+    running.push(job);
+  };
+  const read = async () => {
+    reading = true;
+    try {
+      const { done, value } = await iterator.next();
+      if (done) ended = true;
+      else run(work(value, index++, controller.signal));
+    } catch (error) {
+      // The source's error takes its place in the order: what came before is still answered.
+      ended = true;
+      run(Promise.reject(error));
+    }
+    reading = false;
+    wake();
+  };
+
   try {
     for (;;) {
-      if (!ended && running.length < ahead) coming ??= Promise.resolve(iterator.next());
-      const oldest = running[0];
-      if (!coming && !oldest) return;
-      const arrived = coming?.then((next) => ({ next }));
-      const answered = oldest?.then((result) => ({ result }));
-      const first = await Promise.race([interrupted, ...(answered ? [answered] : []), ...(arrived ? [arrived] : [])]);
-      if ("result" in first) {
-        running.shift();
-        yield first.result;
+      throwIfAborted(signal);
+      if (running[0]?.settled) {
+        yield await running.shift()!.result;
+      } else if (!ended && !reading && running.length < ahead) {
+        void read();
+      } else if (ended && running.length === 0) {
+        return;
       } else {
-        coming = undefined;
-        if (first.next.done) {
-          ended = true;
-        } else {
-          const result = work(first.next.value, index++, controller.signal);
-          result.catch(() => {}); // awaited in its turn
-          running.push(result);
-        }
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
       }
     }
   } finally {
     signal?.removeEventListener("abort", stop);
     controller.abort();
-    await Promise.allSettled(running);
-    if (coming)
-      void coming.catch(() => {}); // a source that never answers must not keep the consumer waiting
-    else if (!ended) await iterator.return?.();
+    await Promise.allSettled(running.map(({ result }) => result));
+    // A source that never answers must not keep the consumer waiting.
+    if (!ended && !reading) await iterator.return?.();
   }
 }

@@ -4,7 +4,6 @@
 import { MatryoshkaError } from "./errors.js";
 import type { PackedBatch } from "./packed-batch.js";
 import type { TemplatePart } from "./pair-template.js";
-import type { TokenReader } from "./token-reader.js";
 import type { Tokenizer } from "./tokenizer.js";
 import type { Truncation } from "./types.js";
 
@@ -110,7 +109,12 @@ export class PairEncoder {
       }
       while (!reader.peek() && !reader.done) yield false;
       if (!reader.done) {
-        if (truncation === "error") throw this.#tooLong(specials + filled, reader, name);
+        if (truncation === "error") {
+          const counted = new Int32Array(COUNTED);
+          let rest = 0;
+          for (; rest < COUNTED && !reader.done; yield false) rest += reader.read(counted, rest, COUNTED - rest);
+          throw this.#tooLong(`${reader.done ? "" : "more than "}${specials + filled + rest}`, name);
+        }
         // A window without a token of the document would score nothing.
         this.#demand(query, specials + 1, name);
         if (truncation === "document") this.truncated++;
@@ -130,22 +134,19 @@ export class PairEncoder {
     if (length > this.#maxLength) throw this.#queryTooLong(`${query.length}`, name);
   }
 
+  #tooLong(tokens: string, name: string): MatryoshkaError {
+    return new MatryoshkaError(
+      "ERR_INPUT_TOO_LONG",
+      `Expected at most ${this.#maxLength} tokens for ${name} with its query but received ${tokens}. ` +
+        'Shorten it, or choose truncation "document" or "chunk-max".',
+    );
+  }
+
   #queryTooLong(tokens: string, name: string): MatryoshkaError {
     return new MatryoshkaError(
       "ERR_INPUT_TOO_LONG",
       `Expected a query that leaves room for ${name} within ${this.#maxLength} tokens but received one of ` +
         `${tokens} tokens. A query is never cut: shorten it, or raise maxLength where the model allows it.`,
-    );
-  }
-
-  #tooLong(length: number, reader: TokenReader, name: string): MatryoshkaError {
-    const scratch = new Int32Array(COUNTED);
-    let rest = 0;
-    while (!reader.done && rest < COUNTED) rest += reader.read(scratch, rest, COUNTED - rest);
-    return new MatryoshkaError(
-      "ERR_INPUT_TOO_LONG",
-      `Expected at most ${this.#maxLength} tokens for ${name} with its query but received ` +
-        `${reader.done ? "" : "more than "}${length + rest}. Shorten it, or choose truncation "document" or "chunk-max".`,
     );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Remembers the token ids of whitespace-separated pieces, in front of tokenizers that never look across whitespace.
+ * Remembers the token ids of pieces between whitespace, in front of tokenizers that never look across whitespace.
  */
 
 /** Pieces longer than this are rare, and a hostile document could fill the memory with them. */

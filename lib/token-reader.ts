@@ -11,6 +11,8 @@ interface Cutter {
   begin(text: string, at: number): number;
   /** Where the stretch that begins at `start` ends. */
   end(text: string, start: number): number;
+  /** A stretch as the tokenizer gets it. */
+  slice(text: string, start: number, end: number): string;
 }
 
 const isSpace = (code: number) => code === 32 || code === 10 || code === 9 || code === 13;
@@ -33,6 +35,10 @@ export const pieces: Cutter = {
     while (end < limit && !isSpace(text.charCodeAt(end))) end++;
     return end < limit ? end : boundary(text, end);
   },
+  // With the whitespace beside it: the library takes a text whose normal form spells an added token for that token, so
+  // a piece must not stand alone where it does not in the text.
+  slice: (text, start, end) =>
+    text.slice(isSpace(text.charCodeAt(start - 1)) ? start - 1 : start, isSpace(text.charCodeAt(end)) ? end + 1 : end),
 };
 
 /** Windows that end before a space where they can, since for the other tokenizers a space belongs to the next token. */
@@ -43,6 +49,7 @@ export const windows: Cutter = {
     const end = text.lastIndexOf(" ", start + WINDOW);
     return end > start ? end : boundary(text, start + WINDOW);
   },
+  slice: (text, start, end) => text.slice(start, end),
 };
 
 export class TokenReader {
@@ -89,7 +96,7 @@ export class TokenReader {
   #advance(): boolean {
     if (this.#next === this.#text.length) return false;
     const end = this.#cutter.end(this.#text, this.#next);
-    this.#ids = this.#encode(this.#text.slice(this.#next, end));
+    this.#ids = this.#encode(this.#cutter.slice(this.#text, this.#next, end));
     this.#taken = 0;
     this.#next = this.#cutter.begin(this.#text, end);
     return true;

@@ -46,7 +46,8 @@ export function buildTokenizer(json: object, config: object): Tokenizer {
     // The library insists on every part being there, if only as null.
     const parts = { added_tokens: [], normalizer: null, pre_tokenizer: null, ...json, decoder: null };
     library = new LibraryTokenizer(parts, config);
-    local = isWhitespaceLocal(pipeline);
+    // `remove_space` trims, which is a normalizer that does not keep whitespace.
+    local = isWhitespaceLocal(pipeline) && !(config as { remove_space?: boolean }).remove_space;
     size = vocabularySize(pipeline);
     pipeline.model.vocab = [];
   } catch (cause) {

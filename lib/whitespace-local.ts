@@ -29,8 +29,8 @@ interface Step {
   readonly replacement?: string;
 }
 
-// Whitespace neither composes nor decomposes with its neighbours in any Unicode normal form, and is neither cased nor
-// case-ignorable, so that lowercasing (final sigma) looks no further than it.
+// These keep whitespace, which neither composes nor decomposes with its neighbours in any Unicode normal form,
+// and is neither cased nor case-ignorable, so that lowercasing (final sigma) looks no further than it.
 const LOCAL_NORMALIZERS = new Set([
   "BertNormalizer",
   "Lowercase",
@@ -39,7 +39,6 @@ const LOCAL_NORMALIZERS = new Set([
   "NFKC",
   "NFKD",
   "Precompiled",
-  "Strip",
   "StripAccents",
 ]);
 
