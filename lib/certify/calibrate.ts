@@ -77,7 +77,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
   if (index === undefined) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
 
   const tune = part(split.tune);
-  const exits = options.shape ?? fitShape(part(split.train), tune, index / n, options);
+  const exits = options.shape ?? fitShape(part(split.train), tune, options);
   const scales = criticalScales(exits, cal.lists, cal.layers, k);
   const scale = scaleAt(scales, alpha, delta ?? undefined);
   if (scale === undefined) {
@@ -113,17 +113,15 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
   };
 }
 
-/** Heads and widths on TRAIN, exits and shapes on TUNE, for the quantile that CAL will use. */
+/** Heads and widths on TRAIN, exits and shapes on TUNE. */
 export function fitShape(
   train: TrajectorySet,
   tune: TrajectorySet,
-  level: number,
-  { k, cost, exits, widths = "document" }: Pick<CalibrateOptions, "k" | "cost" | "exits" | "widths">,
+  { k, alpha, cost, exits, widths = "document" }: Pick<CalibrateOptions, "k" | "alpha" | "cost" | "exits" | "widths">,
 ): ExitHead[] {
   const layers = exits ?? train.layers.slice(0, -1);
-  const heads = fitCompensation(train, layers);
-  const start = fitWidths(train, layers, heads, widths);
-  return [...searchShape(tune, start, k, level, cost, widths).exits];
+  const start = fitWidths(train, layers, fitCompensation(train, layers), widths);
+  return searchShape(tune, start, k, alpha, cost, widths);
 }
 
 function check(k: number, alpha: number, delta: number | null): void {

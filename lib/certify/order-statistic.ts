@@ -8,10 +8,16 @@ import { binomialPValue } from "./pvalues.js";
  * 1 − δ over the calibration draw. j = min { j : P(Bin(n, 1 − α) ≥ j) ≤ δ }; undefined if n is too small.
  */
 export function pacIndex(n: number, alpha: number, delta: number): number | undefined {
-  // P(Bin(n, 1 − α) ≥ j) = P(Bin(n, α) ≤ n − j): count the failures e = n − j that are still allowed.
-  let allowed = -1;
-  for (let e = 0; e < n && binomialPValue(e, n, alpha) <= delta; e++) allowed = e;
-  return allowed < 0 ? undefined : n - allowed;
+  // P(Bin(n, 1 − α) ≥ j) = P(Bin(n, α) ≤ n − j): bisect for the most failures n − j that are still allowed.
+  if (n < 1 || binomialPValue(0, n, alpha) > delta) return undefined;
+  let allowed = 0;
+  let refused = n;
+  while (refused - allowed > 1) {
+    const middle = (allowed + refused) >> 1;
+    if (binomialPValue(middle, n, alpha) <= delta) allowed = middle;
+    else refused = middle;
+  }
+  return n - allowed;
 }
 
 /**

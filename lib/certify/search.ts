@@ -2,8 +2,9 @@
  * Coordinate search on the TUNE split for the shape that makes the certified rule cheapest.
  *
  * A trial multiplies one exit's half-widths, shifts weight between their constant and their per-document part, or
- * switches the exit off. The objective is the compute left on TUNE at the scale that the same order statistic would
- * choose there. Choosing here costs no validity: CAL is never looked at.
+ * removes the exit. The objective is the compute left on TUNE at scales that lose the top k of α/2, α, 2α and 4α of its
+ * lists: at α alone a handful of lists decide, and the search would fit those. Choosing here costs no validity: CAL is
+ * never looked at.
  */
 import { type CostShape, fullFlops, stopFlops } from "../exit/cost.js";
 import { exitColumns } from "../exit/replay.js";
@@ -16,69 +17,67 @@ import type { WidthKind } from "./widths.js";
 const FACTORS = [0.5, 0.7, 0.85, 1.2, 1.5, 2];
 /** Share of an exit's typical half-width that is per document. */
 const SHARES = [0, 0.25, 0.5, 0.75, 0.95];
+const RISKS = [0.5, 1, 2, 4];
 const SWEEPS = 4;
+/** Least gain in mean compute that a change must bring; smaller ones are noise. */
+const WORTH = 5e-4;
 
 /** One list with what a trial reads. */
 interface Prepared {
   readonly m: number;
-  /** [exits][m] */
-  readonly estimates: Float32Array[];
+  /** [exits][m], and how far each estimate moved since the exit before: 0 at the first. */
+  readonly estimates: readonly Float32Array[];
+  readonly changes: readonly Float64Array[];
   /** [exits + 1][m] share of the list's full-depth cost when stopping there; the last row is full depth. */
-  readonly costs: Float64Array[];
+  readonly costs: readonly Float64Array[];
   /** The true top k; empty if m ≤ k. */
   readonly top: Uint32Array;
 }
 
-export interface SearchResult {
-  /** The exits that stay on. */
-  readonly exits: readonly ExitHead[];
-  /** Scale and mean compute fraction on TUNE: optimistic, because they were minimised. */
-  readonly scale: number;
-  readonly compute: number;
+/** An exit's shape with what follows from it: half-widths [lists][m] and each list's largest critical scale [lists]. */
+interface Shaped {
+  readonly head: ExitHead;
+  readonly widths: readonly Float64Array[];
+  readonly scales: Float64Array;
 }
 
 /**
- * Improves `exits` for top k at quantile `level`, the share of lists whose top k must survive (PAC index over n). The
- * first exit has no per-document part. Returns at least one exit.
+ * Improves `exits` for the top k at risk α. `"layer"` keeps the widths' shape and only rescales them. Returns at least
+ * one exit; with nothing to tune on, `exits` as they are.
  */
 export function searchShape(
   tune: TrajectorySet,
   exits: readonly ExitHead[],
   k: number,
-  level: number,
+  alpha: number,
   cost: CostShape,
   kind: WidthKind,
-): SearchResult {
-  let current = [...exits];
-  let lists = tune.lists.map((list) => prepare(list, tune.layers, current, k, cost));
-  let rows = current.map((exit, j) => scaleRow(lists, exit, j, k));
-  let best = { compute: Number.POSITIVE_INFINITY, scale: 0 };
-  const assess = (trial: readonly ExitHead[], trialRows: readonly Float64Array[], on = lists): typeof best => {
-    const scale = quantile(trialRows, on.length, level);
-    return { scale, compute: meanCompute(on, trial, k, scale) };
-  };
-  best = assess(current, rows);
+): ExitHead[] {
+  if (tune.lists.length === 0) return [...exits];
+  const prepareAll = (heads: readonly ExitHead[]): Prepared[] =>
+    tune.lists.map((list) => prepare(list, tune.layers, heads, k, cost));
+  let lists = prepareAll(exits);
+  let current = exits.map((head, j) => shape(lists, head, j, k));
+  let best = objective(lists, current, k, alpha);
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
-    const before = best.compute;
+    const before = best;
     for (let j = current.length - 1; j >= 0; j--) {
-      for (const proposal of proposals(current[j]!, kind === "document" ? typicalChange(lists, j) : 0)) {
-        const row = scaleRow(lists, proposal, j, k);
-        const trial = current.with(j, proposal);
-        const trialRows = rows.with(j, row);
-        const result = assess(trial, trialRows);
-        if (result.compute < best.compute - 1e-6) [best, current, rows] = [result, trial, trialRows];
+      for (const proposal of proposals(current[j]!.head, kind === "document" ? typicalChange(lists, j) : 0)) {
+        const trial = current.with(j, shape(lists, proposal, j, k));
+        const compute = objective(lists, trial, k, alpha);
+        if (compute < best - WORTH) [best, current] = [compute, trial];
       }
       if (current.length === 1) continue;
       // Without exit j the next exit's change is measured from further back, so all is prepared anew.
-      const fewer = current.filter((_, i) => i !== j);
-      const fewerLists = tune.lists.map((list) => prepare(list, tune.layers, fewer, k, cost));
-      const fewerRows = fewer.map((exit, i) => scaleRow(fewerLists, exit, i, k));
-      const result = assess(fewer, fewerRows, fewerLists);
-      if (result.compute < best.compute) [best, current, rows, lists] = [result, fewer, fewerRows, fewerLists];
+      const fewer = current.filter((_, i) => i !== j).map(({ head }) => head);
+      const fewerLists = prepareAll(fewer);
+      const trial = fewer.map((head, i) => shape(fewerLists, head, i, k));
+      const compute = objective(fewerLists, trial, k, alpha);
+      if (compute <= best) [best, current, lists] = [compute, trial, fewerLists];
     }
-    if (before - best.compute < 2e-4) break;
+    if (before - best < WORTH) break;
   }
-  return { exits: current, ...best };
+  return current.map(({ head }) => ({ ...head, width: Math.fround(head.width), trend: Math.fround(head.trend) }));
 }
 
 function prepare(
@@ -91,30 +90,15 @@ function prepare(
   const m = list.documents.length;
   const scores = exitColumns(layers, exits).map((each) => column(list, layers.length, each));
   const { estimates } = intervals(exits, scores, m);
+  const changes = estimates.map((a, j) =>
+    Float64Array.from(a, (value, d) => (j === 0 ? 0 : Math.abs(value - estimates[j - 1]![d]!))),
+  );
   const full = fullFlops(cost, list.tokens);
   const costs = [...exits.map(({ layer }) => layer), cost.layers].map((layer) =>
     Float64Array.from(list.tokens, (n) => stopFlops(cost, n, layer) / full),
   );
   const final = column(list, layers.length, layers.length - 1);
-  return { m, estimates, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
-}
-
-function changeAt(list: Prepared, j: number, d: number): number {
-  return j === 0 ? 0 : Math.abs(list.estimates[j]![d]! - list.estimates[j - 1]![d]!);
-}
-
-function typicalChange(lists: readonly Prepared[], j: number): number {
-  let sum = 0;
-  let n = 0;
-  for (const list of lists) {
-    for (let d = 0; d < list.m; d++) {
-      const change = changeAt(list, j, d);
-      if (!Number.isFinite(change)) continue;
-      sum += change;
-      n++;
-    }
-  }
-  return n > 0 ? sum / n : 0;
+  return { m, estimates, changes, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
 }
 
 function* proposals(exit: ExitHead, change: number): Generator<ExitHead> {
@@ -124,16 +108,30 @@ function* proposals(exit: ExitHead, change: number): Generator<ExitHead> {
   for (const share of SHARES) yield { ...exit, width: typical * (1 - share), trend: (typical * share) / change };
 }
 
-/** [lists] largest critical scale of each list at exit j (see critical-scale.ts), in doubles. */
-function scaleRow(lists: readonly Prepared[], exit: ExitHead, j: number, k: number): Float64Array {
-  return Float64Array.from(lists, (list) => {
-    const a = list.estimates[j]!;
-    const c = Float64Array.from(a, (_, d) => exit.width + exit.trend * changeAt(list, j, d));
-    const ratios = new Float64Array(list.m);
+function typicalChange(lists: readonly Prepared[], j: number): number {
+  let sum = 0;
+  let n = 0;
+  for (const { changes } of lists) {
+    for (const change of changes[j]!) {
+      if (!Number.isFinite(change)) continue;
+      sum += change;
+      n++;
+    }
+  }
+  return n > 0 ? sum / n : 0;
+}
+
+/** Half-widths and critical scales (see critical-scale.ts) of exit j under this shape, in doubles. */
+function shape(lists: readonly Prepared[], head: ExitHead, j: number, k: number): Shaped {
+  const widths = lists.map(({ changes }) => changes[j]!.map((change) => head.width + head.trend * change));
+  const ratios = new Float64Array(Math.max(0, ...lists.map(({ m }) => m)));
+  const scales = Float64Array.from(lists, ({ m, estimates, top }, q) => {
+    const a = estimates[j]!;
+    const c = widths[q]!;
     let max = 0;
-    for (const d of list.top) {
+    for (const d of top) {
       let n = 0;
-      for (let other = 0; other < list.m; other++) {
+      for (let other = 0; other < m; other++) {
         const ratio = (a[other]! - a[d]!) / (c[other]! + c[d]!);
         if (ratio > max) ratios[n++] = ratio;
       }
@@ -141,41 +139,48 @@ function scaleRow(lists: readonly Prepared[], exit: ExitHead, j: number, k: numb
     }
     return max;
   });
+  return { head, widths, scales };
 }
 
-/** Scale that keeps the top k of a share `level` of the lists. */
-function quantile(rows: readonly Float64Array[], n: number, level: number): number {
-  const scales = new Float64Array(n);
-  for (const row of rows) for (let q = 0; q < n; q++) scales[q] = Math.max(scales[q]!, row[q]!);
-  return scales.sort()[Math.min(n, Math.max(1, Math.ceil(level * n - 1e-9))) - 1]!;
+/** Mean compute over the scales that lose each of the RISKS. */
+function objective(lists: readonly Prepared[], exits: readonly Shaped[], k: number, alpha: number): number {
+  const scales = Float64Array.from(lists, (_, q) =>
+    exits.reduce((max, each) => Math.max(max, each.scales[q]!), 0),
+  ).sort();
+  const at = (risk: number): number => scales[Math.max(0, Math.ceil(lists.length * (1 - risk)) - 1)]!;
+  return (
+    RISKS.reduce((sum, share) => sum + meanCompute(lists, exits, k, at(Math.min(0.9, share * alpha))), 0) / RISKS.length
+  );
 }
 
-function meanCompute(lists: readonly Prepared[], exits: readonly ExitHead[], k: number, scale: number): number {
-  let total = 0;
+/** The top-k rule in doubles: what is compared here is only ever the cost. */
+function meanCompute(lists: readonly Prepared[], exits: readonly Shaped[], k: number, scale: number): number {
   const size = Math.max(0, ...lists.map(({ m }) => m));
   const alive = new Uint32Array(size);
   const low = new Float64Array(size);
-  for (const list of lists) {
-    let n = list.m;
+  let total = 0;
+  for (let q = 0; q < lists.length; q++) {
+    const { m, estimates, costs } = lists[q]!;
+    let n = m;
     for (let d = 0; d < n; d++) alive[d] = d;
     for (let j = 0; j < exits.length && n > k; j++) {
-      const a = list.estimates[j]!;
-      const { width, trend } = exits[j]!;
-      const half = (d: number): number => scale * (width + trend * changeAt(list, j, d));
+      const a = estimates[j]!;
+      const c = exits[j]!.widths[q]!;
       for (let i = 0; i < n; i++) {
-        const value = a[alive[i]!]! - half(alive[i]!);
+        const value = a[alive[i]!]! - scale * c[alive[i]!]!;
         low[i] = Number.isFinite(value) ? value : Number.NEGATIVE_INFINITY;
       }
       const threshold = kthLargest(low, n, k);
+      const cost = costs[j]!;
       let kept = 0;
       for (let i = 0; i < n; i++) {
         const d = alive[i]!;
-        if (a[d]! + half(d) < threshold) total += list.costs[j]![d]!;
+        if (a[d]! + scale * c[d]! < threshold) total += cost[d]!;
         else alive[kept++] = d;
       }
       n = kept;
     }
-    const full = list.costs[exits.length]!;
+    const full = costs[exits.length]!;
     for (let i = 0; i < n; i++) total += full[alive[i]!]!;
   }
   return total / lists.length;

@@ -7,12 +7,11 @@ import type { Stops } from "./replay.js";
 import type { ConfidenceRule } from "./rule.js";
 
 /**
- * max(σ(a), 1 − σ(a)) > θ, compared as |a| > ln(θ / (1 − θ)) in double, with θ rounded to float32 as devices store it.
- * θ = 1 is never exceeded.
+ * What a device compares with: max(σ(a), 1 − σ(a)) > θ is |a| > ln(θ / (1 − θ)), computed once in double; over a list it
+ * is θ itself. θ = 1 is never exceeded.
  */
-export function pairConfident(a: number, threshold: number): boolean {
-  const theta = Math.fround(threshold);
-  return Math.abs(a) > Math.log(theta / (1 - theta));
+export function sureness({ over }: ConfidenceRule, threshold: number): number {
+  return over === "list" ? threshold : Math.log(threshold / (1 - threshold));
 }
 
 /**
@@ -59,11 +58,12 @@ export function confidence(
   let alive = Uint32Array.from({ length: m }, (_, d) => d);
   rule.exits.forEach((head, j) => {
     const estimates = Float32Array.from(alive, (d) => estimate(head, scores[j]![d]!));
-    const whole = rule.over === "list" && listConfidence(estimates) > Math.fround(head.threshold);
+    const sure = sureness(rule, head.threshold);
+    const shared = rule.over === "list" ? listConfidence(estimates) : 0;
     alive = alive.filter((d, i) => {
       const a = estimates[i]!;
-      const sure = rule.over === "list" ? whole : pairConfident(a, head.threshold);
-      if (!Number.isFinite(a) || !(sure || (difficulty !== undefined && difficulty[d]! < easy))) return true;
+      const confident = (rule.over === "list" ? shared : Math.abs(a)) > sure;
+      if (!Number.isFinite(a) || !(confident || (difficulty !== undefined && difficulty[d]! < easy))) return true;
       exit[d] = j;
       stopped[d] = a;
       return false;

@@ -39,10 +39,13 @@ export class TrajectoryStore {
     }
     try {
       const store = new TrajectoryStore(path, [...layers], descriptor);
-      const lines = store.load();
       const header = { format: FORMAT, version: VERSION, layers: [...layers], conditions };
+      const { lines, complete, rest } = readWhole(path);
+      // Nothing is cut off before the file is known to be one of ours.
+      if (lines.length > 0) checkHeader(path, lines[0]!, header);
+      else if (!JSON.stringify(header).startsWith(rest)) throw notOurs(path, rest);
+      if (rest !== "") ftruncateSync(descriptor, complete);
       if (lines.length === 0) store.append(JSON.stringify(header));
-      else checkHeader(path, lines[0]!, header);
       lines.slice(1).forEach((line, i) => {
         const list = decode(line, `${path}:${i + 2}`, layers.length);
         store.stored.set(list.query, list);
@@ -87,19 +90,22 @@ export class TrajectoryStore {
   private append(line: string): void {
     appendFileSync(this.descriptor, `${line}\n`);
   }
+}
 
-  /** Complete lines; what follows the last of them is cut off. */
-  private load(): string[] {
-    const bytes = readFileSync(this.path);
-    const lines: string[] = [];
-    let start = 0;
-    for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
-      lines.push(bytes.toString("utf8", start, end));
-      start = end + 1;
-    }
-    if (start < bytes.length) ftruncateSync(this.descriptor, start);
-    return lines;
+/** Complete lines, the bytes they take, and what follows the last of them. */
+function readWhole(path: string): { lines: string[]; complete: number; rest: string } {
+  const bytes = readFileSync(path);
+  const lines: string[] = [];
+  let complete = 0;
+  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, complete)) {
+    lines.push(bytes.toString("utf8", complete, end));
+    complete = end + 1;
   }
+  return { lines, complete, rest: bytes.toString("utf8", complete) };
+}
+
+function notOurs(path: string, line: string): MatryoshkaError {
+  return malformed(`${path}:1`, `the header of a ${FORMAT} file, version ${VERSION}`, line);
 }
 
 function checkHeader(path: string, line: string, expected: { layers: number[]; conditions: Conditions }): void {
@@ -110,7 +116,7 @@ function checkHeader(path: string, line: string, expected: { layers: number[]; c
     header = {};
   }
   if (header.format !== FORMAT || header.version !== VERSION) {
-    throw malformed(`${path}:1`, `the header of a ${FORMAT} file, version ${VERSION}`, line);
+    throw notOurs(path, line);
   }
   const mine: Conditions = { ...expected.conditions, layers: expected.layers.join(",") };
   const theirs: Conditions = { ...header.conditions, layers: String(header.layers) };

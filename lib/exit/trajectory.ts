@@ -37,6 +37,8 @@ export function checkTrajectory(list: Trajectory, exits: number): void {
   if (list.tokens.length !== m) throw wrong("token counts", m, list.tokens.length);
   if (list.scores.length !== m * exits) throw wrong("scores", m * exits, list.scores.length);
   if (list.firstStage && list.firstStage.length !== m) throw wrong("first-stage scores", m, list.firstStage.length);
+  if (list.firstStage?.some((score) => !Number.isFinite(score)))
+    throw wrong("finite first-stage scores", m, Number.NaN);
 }
 
 /** Column `exit` of the scores: [m] float32. */

@@ -1,0 +1,22 @@
+/**
+ * A rule in the form the engine takes it, so that engine and replay start from the same numbers.
+ */
+import type { NativeRule } from "../native.js";
+import { sureness } from "./confidence.js";
+import type { ConfidenceRule, TopKRule } from "./rule.js";
+
+/** `difficulty` is by sequence of the batch (`firstStageDifficulty` list by list), where the rule has an `easy`. */
+export function nativeRule(rule: TopKRule | ConfidenceRule, difficulty?: Float32Array): NativeRule {
+  if (rule.type === "top-k") return { kind: "top-k", k: rule.k, scale: rule.scale, exits: rule.exits };
+  return {
+    kind: "confidence",
+    overList: rule.over === "list",
+    exits: rule.exits.map(({ layer, slope, offset, threshold }) => ({
+      layer,
+      slope,
+      offset,
+      sure: sureness(rule, threshold),
+    })),
+    ...(rule.difficulty && difficulty && { easy: rule.difficulty.easy, difficulty }),
+  };
+}

@@ -1,0 +1,131 @@
+/**
+ * A certificate says what it promises in one sentence, and is void, aloud, wherever anything it depends on differs.
+ */
+import { describe, expect, it } from "vitest";
+import {
+  type Certificate,
+  parseCertificates,
+  resolveCertificate,
+  statement,
+  type Wanted,
+} from "../lib/certify/certificate.js";
+
+const certificate: Certificate = {
+  kind: "exact-top-k",
+  k: 10,
+  alpha: 0.05,
+  delta: 0.05,
+  scale: 1.5,
+  widths: [{ layer: 6, slope: 1, offset: 0, width: 0.5, trend: 0.1 }],
+  n: 500,
+  dtype: "f32",
+  modelHash: "m1",
+  tokenizerHash: "t1",
+  maxLength: 256,
+  candidates: { min: 20, max: 100 },
+  createdFrom: "nfcorpus train, bm25",
+  computeFraction: 0.61,
+};
+const wanted: Wanted = { k: 10, dtype: "f32", modelHash: "m1", tokenizerHash: "t1", maxLength: 256, candidates: 100 };
+const why = (certificates: Certificate[], request: Wanted): string => {
+  const resolution = resolveCertificate(certificates, request);
+  return "void" in resolution ? resolution.void.join("\n") : "fits";
+};
+
+describe("a certificate", () => {
+  it("states its promise in plain English, with every number it rests on", () => {
+    expect(statement(certificate)).toBe(
+      "For queries like the 500 it was calibrated on, the first 10 results are exactly what full depth gives, except " +
+        "in at most 5 % of queries, with 95 % confidence (α = 0.05, δ = 0.05, n = 500, f32, sequences up to 256 tokens, " +
+        "lists of 20 to 100 candidates).",
+    );
+    expect(statement({ ...certificate, k: 1, delta: null, candidates: { min: 100, max: 100 } })).toMatch(
+      /the first result is exactly .* on average over calibrations .*δ = none.* lists of 100 candidates/,
+    );
+  });
+
+  it("gives the rule that keeps it", () => {
+    expect(resolveCertificate([certificate], wanted)).toEqual({
+      certificate,
+      rule: { type: "top-k", k: 10, scale: 1.5, exits: certificate.widths },
+    });
+  });
+
+  it("covers smaller k, and lists that cannot lose anybody", () => {
+    expect(why([certificate], { ...wanted, k: 3 })).toBe("fits");
+    expect(why([certificate], { ...wanted, candidates: 10 })).toBe("fits");
+  });
+
+  it("is void for anything it was not made for, and says what", () => {
+    const reasons: [Partial<Wanted>, RegExp][] = [
+      [{ k: 11 }, /k = 10, α = 0.05: it covers the first 10 results, the request asks for 11/],
+      [{ alpha: 0.01 }, /it allows 0.05 of queries to fail, the request at most 0.01/],
+      [{ dtype: "bf16" }, /made with dtype f32, this run has bf16/],
+      [{ modelHash: "m2" }, /made with model m1, this run has m2/],
+      [{ tokenizerHash: "t2" }, /made with tokenizer t1, this run has t2/],
+      [{ maxLength: 512 }, /made with maximum length 256, this run has 512/],
+      [{ candidates: 101 }, /made on lists of 20 to 100 candidates, this one has 101/],
+      [{ candidates: 19 }, /made on lists of 20 to 100 candidates, this one has 19/],
+      [{ group: "legal" }, /it knows no group legal/],
+    ];
+    for (const [change, reason] of reasons) expect(why([certificate], { ...wanted, ...change })).toMatch(reason);
+    expect(why([], wanted)).toMatch(/no certificate: run `matryoshka calibrate`/);
+  });
+
+  it("is chosen for the nearest k, then for the cheapest promise that suffices", () => {
+    const of = (k: number, alpha: number): Certificate => ({ ...certificate, k, alpha });
+    const all = [of(20, 0.1), of(10, 0.01), of(10, 0.05), of(10, 0.1), of(5, 0.1)];
+    const chosen = (request: Partial<Wanted>): [number, number] => {
+      const resolution = resolveCertificate(all, { ...wanted, ...request });
+      if ("void" in resolution) throw new Error(resolution.void.join("\n"));
+      return [resolution.certificate.k, resolution.certificate.alpha];
+    };
+    expect(chosen({})).toEqual([10, 0.1]);
+    expect(chosen({ alpha: 0.07 })).toEqual([10, 0.05]);
+    expect(chosen({ k: 4 })).toEqual([5, 0.1]);
+    expect(chosen({ k: 11 })).toEqual([20, 0.1]);
+  });
+
+  it("uses a group's own scale, and is void for a group with too few queries", () => {
+    const grouped = { ...certificate, groups: { medical: { n: 200, scale: 2.5 }, rare: { n: 7, scale: null } } };
+    expect(resolveCertificate([grouped], { ...wanted, group: "medical" })).toMatchObject({ rule: { scale: 2.5 } });
+    expect(why([grouped], { ...wanted, group: "rare" })).toMatch(/group rare had only 7 calibration queries/);
+  });
+
+  it("survives JSON, and is refused field by field where it is damaged", () => {
+    const json: unknown = JSON.parse(JSON.stringify([certificate]));
+    expect(parseCertificates(json, "matryoshka.json")).toEqual([certificate]);
+    expect(parseCertificates(undefined, "matryoshka.json")).toEqual([]);
+    const damage: [string, unknown][] = [
+      ["kind", "exact"],
+      ["k", 0],
+      ["k", 1.5],
+      ["alpha", -1],
+      ["delta", "0.05"],
+      ["scale", null],
+      ["scale", -1],
+      ["n", 0],
+      ["maxLength", "256"],
+      ["modelHash", 1],
+      ["dtype", undefined],
+      ["candidates", { min: 5, max: 2 }],
+      ["candidates", null],
+      ["widths", [{ layer: 6, slope: 1, offset: 0, width: 0, trend: 0 }]],
+      ["widths", [null]],
+      ["widths", {}],
+      ["createdFrom", 3],
+    ];
+    for (const [field, value] of damage) {
+      expect(() => parseCertificates([{ ...certificate, [field]: value }], "matryoshka.json"), field).toThrow(
+        expect.objectContaining({
+          code: "ERR_CONFIG_INVALID",
+          message: expect.stringMatching(
+            new RegExp(`^matryoshka.json: expected .* at certificates\\[0\\]\\.${field}, got`),
+          ),
+        }),
+      );
+    }
+    expect(() => parseCertificates({}, "f")).toThrow(/expected a list at certificates/);
+    expect(() => parseCertificates([1], "f")).toThrow(/expected an object at certificates\[0\]/);
+  });
+});
