@@ -37,11 +37,11 @@ class CpuBackend final : public Backend {
  public:
   CpuBackend(std::shared_ptr<const Checkpoint> checkpoint, const CpuOptions& options)
       : checkpoint_(std::move(checkpoint)),
-        isa_(choose_isa(options.isa)),
+        variant_(choose_variant(options.isa)),
         dtype_(options.dtype),
-        elements_(elements_of(options.dtype, *isa_.kernels)),
+        elements_(elements_of(options.dtype, *variant_.kernels)),
         pool_(options.threads),
-        model_(*checkpoint_, *isa_.kernels, options.dtype, pool_),
+        model_(*checkpoint_, *variant_.kernels, options.dtype, pool_),
         workspaces_(options.threads) {}
 
   void begin(const TokenBatch& batch, int exits) override {
@@ -74,7 +74,7 @@ class CpuBackend final : public Backend {
             if (failed.load(std::memory_order_relaxed)) return;
             spin_pause();
           }
-          TileOps ops(*checkpoint_, *isa_.kernels, model_, state_, workspaces_[worker], rows, tiles[tile]);
+          TileOps ops(*checkpoint_, *variant_.kernels, model_, state_, workspaces_[worker], rows, tiles[tile]);
           body(ops, step);
           done[tile].store(step + 1, std::memory_order_release);
         }
@@ -104,7 +104,7 @@ class CpuBackend final : public Backend {
   }
 
   std::string describe() const override {
-    return std::string("cpu ") + name_of(dtype_) + " " + isa_.name + " " + std::to_string(pool_.threads()) + (pool_.threads() == 1 ? " thread" : " threads");
+    return std::string("cpu ") + name_of(dtype_) + " " + variant_.isa + " " + std::to_string(pool_.threads()) + (pool_.threads() == 1 ? " thread" : " threads");
   }
 
  private:
@@ -142,17 +142,17 @@ class CpuBackend final : public Backend {
   void grow_workspaces(int longest) {
     if (longest <= workspace_tokens_) return;
     const Architecture& a = checkpoint_->architecture();
-    const size_t gemm = static_cast<size_t>(std::max(a.hidden, a.intermediate)) * isa_.kernels->width * sizeof(float);
+    const size_t gemm = static_cast<size_t>(std::max(a.hidden, a.intermediate)) * variant_.kernels->width * sizeof(float);
     workspace_tokens_ = 0;
     for (Workspace& workspace : workspaces_) {
       workspace = Workspace();
-      workspace = Workspace(a, elements_, std::max({longest, kTileTokens, kTileSequences}), isa_.kernels->attention_scratch(std::max(longest, kTileTokens), a.head_dim), gemm);
+      workspace = Workspace(a, elements_, std::max({longest, kTileTokens, kTileSequences}), variant_.kernels->attention_scratch(std::max(longest, kTileTokens), a.head_dim), gemm);
     }
     workspace_tokens_ = std::max(longest, kTileTokens);
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
-  const Isa& isa_;
+  const Variant& variant_;
   const Dtype dtype_;
   const Elements elements_;
   ThreadPool pool_;

@@ -4,13 +4,22 @@
 
 #include "cpu/cpu_backend.h"
 #include "model/error.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 namespace matryoshka {
 namespace cpu {
 
 extern const Kernels portable_kernels;
-#ifdef __x86_64__
-extern const Kernels avx512_kernels, avx512_vnni_kernels, avx512_bf16_kernels;
+#if defined(__x86_64__)
+extern const Kernels avx2_kernels, avx2_vnni_kernels, avx512_kernels, avx512_vnni_kernels, avx512_bf16_kernels;
+#elif defined(__aarch64__)
+extern const Kernels neon_kernels, neon_dot_kernels, neon_bf16_kernels;
 #endif
 
 namespace {
@@ -20,75 +29,86 @@ struct Feature {
   bool present;
 };
 
-/// Everything some variant asks for.
+/// Everything some variant needs.
 std::vector<Feature> probe() {
-#ifdef __x86_64__
-#define FEATURE(name) {name, __builtin_cpu_supports(name) != 0}  // wants a literal
-  return {FEATURE("avx512f"), FEATURE("avx512bw"), FEATURE("avx512vl"), FEATURE("avx512dq"), {"avx512_vnni", __builtin_cpu_supports("avx512vnni") != 0},
-          {"avx512_bf16", __builtin_cpu_supports("avx512bf16") != 0}};
-#undef FEATURE
+#if defined(__x86_64__)
+#define HAS(name) (__builtin_cpu_supports(name) != 0)  // takes a literal
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool avx_vnni = HAS("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);  // g++ 12 has no name for it
+  return {{"avx2", HAS("avx2")},         {"fma", HAS("fma")},           {"f16c", HAS("f16c")},
+          {"avx_vnni", avx_vnni},        {"avx512f", HAS("avx512f")},   {"avx512bw", HAS("avx512bw")},
+          {"avx512vl", HAS("avx512vl")}, {"avx512dq", HAS("avx512dq")}, {"avx512_vnni", HAS("avx512vnni")},
+          {"avx512_bf16", HAS("avx512bf16")}};
+#undef HAS
+#elif defined(__aarch64__) && defined(__linux__)
+  const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
+  return {{"neon", true}, {"dotprod", (first & 1ul << 20) != 0}, {"i8mm", (second & 1ul << 13) != 0}, {"bf16", (second & 1ul << 14) != 0}};
+#elif defined(__aarch64__) && defined(__APPLE__)
+  const auto has = [](const char* name) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  };
+  return {{"neon", true},
+          {"dotprod", has("hw.optional.arm.FEAT_DotProd")},
+          {"i8mm", has("hw.optional.arm.FEAT_I8MM")},
+          {"bf16", has("hw.optional.arm.FEAT_BF16")}};
+#elif defined(__aarch64__)
+  return {{"neon", true}};
 #else
   return {};
 #endif
 }
 
-/// The kernels of an instruction set with some of its extensions, and what they need. Best first.
-struct Variant {
-  const char* isa;
-  const Kernels* kernels;
-  std::vector<std::string> needs;
-};
-
-std::vector<Variant> variants() {
-  std::vector<Variant> all;
-#ifdef __x86_64__
-  const std::vector<std::string> avx512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq"};
-  const auto with = [](std::vector<std::string> features, std::initializer_list<const char*> more) {
-    features.insert(features.end(), more.begin(), more.end());
-    return features;
-  };
-  all.push_back({"avx512", &avx512_bf16_kernels, with(avx512, {"avx512_vnni", "avx512_bf16"})});
-  all.push_back({"avx512", &avx512_vnni_kernels, with(avx512, {"avx512_vnni"})});
-  all.push_back({"avx512", &avx512_kernels, avx512});
+std::vector<Variant> compiled_variants() {
+  return {
+#if defined(__x86_64__)
+      {"avx512", "avx512_bf16", &avx512_bf16_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16"}},
+      {"avx512", "avx512_vnni", &avx512_vnni_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}},
+      {"avx512", "avx512", &avx512_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq"}},
+      {"avx2", "avx2_vnni", &avx2_vnni_kernels, {"avx2", "fma", "f16c", "avx_vnni"}},
+      {"avx2", "avx2", &avx2_kernels, {"avx2", "fma", "f16c"}},
+#elif defined(__aarch64__)
+      {"neon", "neon_bf16", &neon_bf16_kernels, {"neon", "dotprod", "i8mm", "bf16"}},
+      {"neon", "neon_dot", &neon_dot_kernels, {"neon", "dotprod"}},
+      {"neon", "neon", &neon_kernels, {"neon"}},
 #endif
-  all.push_back({"portable", &portable_kernels, {}});
-  return all;
-}
-
-std::vector<Isa> find_isas() {
-  const std::vector<std::string> present = cpu_features();
-  const auto has = [&](const std::string& feature) { return std::find(present.begin(), present.end(), feature) != present.end(); };
-  std::vector<Isa> isas;
-  for (const Variant& v : variants()) {
-    const bool known = !isas.empty() && isas.back().name == v.isa;
-    if (!known && std::all_of(v.needs.begin(), v.needs.end(), has)) isas.push_back({v.isa, v.kernels});
-  }
-  return isas;
+      {"portable", "portable", &portable_kernels, {}},
+  };
 }
 
 }  // namespace
 
-const std::vector<Isa>& runnable_isas() {
-  static const std::vector<Isa> isas = find_isas();
-  return isas;
+const std::vector<Variant>& runnable_variants() {
+  static const std::vector<Variant> variants = [] {
+    const std::vector<std::string> present = cpu_features();
+    std::vector<Variant> all = compiled_variants();
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [&](const Variant& v) {
+                               return std::any_of(v.needs.begin(), v.needs.end(), [&](const std::string& need) {
+                                 return std::find(present.begin(), present.end(), need) == present.end();
+                               });
+                             }),
+              all.end());
+    return all;
+  }();
+  return variants;
 }
 
-const Isa& choose_isa(const std::string& name) {
-  const std::vector<Isa>& isas = runnable_isas();
-  if (name.empty()) return isas.front();
+const Variant& choose_variant(const std::string& isa) {
+  for (const Variant& v : runnable_variants())
+    if (isa.empty() || v.isa == isa) return v;
   std::string known;
-  for (const Isa& isa : isas) {
-    if (isa.name == name) return isa;
-    known += (known.empty() ? "" : ", ") + isa.name;
-  }
-  throw Error("ERR_INVALID_ARGUMENT", "Expected an instruction set this machine can run (" + known + ") but received \"" + name + "\"");
+  for (const std::string& name : cpu_isas()) known += (known.empty() ? "" : ", ") + name;
+  throw Error("ERR_INVALID_ARGUMENT", "Expected an instruction set this machine can run (" + known + ") but received \"" + isa + "\"");
 }
 
 }  // namespace cpu
 
 std::vector<std::string> cpu_isas() {
   std::vector<std::string> names;
-  for (const cpu::Isa& isa : cpu::runnable_isas()) names.push_back(isa.name);
+  for (const cpu::Variant& v : cpu::runnable_variants())
+    if (names.empty() || names.back() != v.isa) names.push_back(v.isa);
   return names;
 }
 

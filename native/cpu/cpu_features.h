@@ -8,15 +8,17 @@
 
 namespace matryoshka::cpu {
 
-/// One instruction set as users name it, with the best kernels compiled in that this machine can run.
-struct Isa {
-  std::string name;  ///< "avx512", "avx2", "neon", "portable"
+/// The kernels of an instruction set together with some of its extensions.
+struct Variant {
+  std::string isa;   ///< as users name it: "avx512", "avx2", "neon", "portable"
+  std::string name;  ///< "avx512_bf16"
   const Kernels* kernels;
+  std::vector<std::string> needs;  ///< features the processor must have
 };
 
-/// Runnable here, best first; the last is always "portable".
-const std::vector<Isa>& runnable_isas();
-/// The one of that name, or the best for "". Throws ERR_INVALID_ARGUMENT listing what there is.
-const Isa& choose_isa(const std::string& name);
+/// All that are compiled in and run here, best first; the last is "portable".
+const std::vector<Variant>& runnable_variants();
+/// The best of that instruction set, or of all for "". Throws ERR_INVALID_ARGUMENT listing what there is.
+const Variant& choose_variant(const std::string& isa);
 
 }  // namespace matryoshka::cpu

@@ -90,26 +90,11 @@ void product(const Product& p) {
     for (int j = 0; j < N; ++j) Simd::store(reinterpret_cast<float*>(p.out + r * p.out_stride) + j * Simd::width, acc[r][j]);
 }
 
-template <class Dot, int N>
-void product_of_rows(int rows, const Product& p) {
-  switch (rows) {
-    case 1: return product<Dot, 1, N>(p);
-    case 2: return product<Dot, 2, N>(p);
-    case 3: return product<Dot, 3, N>(p);
-    case 4: return product<Dot, 4, N>(p);
-    case 5: return product<Dot, 5, N>(p);
-    default: return product<Dot, 6, N>(p);
-  }
-}
-
 template <class Dot>
 void product_of(int rows, int vectors, const Product& p) {
-  switch (vectors) {
-    case 1: return product_of_rows<Dot, 1>(rows, p);
-    case 2: return product_of_rows<Dot, 2>(rows, p);
-    case 3: return product_of_rows<Dot, 3>(rows, p);
-    default: return product_of_rows<Dot, 4>(rows, p);
-  }
+  constant_up_to<kRows>(rows, [&](auto r) {
+    constant_up_to<Simd::vectors>(vectors, [&](auto n) { product<Dot, decltype(r)::value, decltype(n)::value>(p); });
+  });
 }
 
 /// scores <- 2^(factor * (scores - largest)), in the element type of the second product; returns 1 / sum.

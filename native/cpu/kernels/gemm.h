@@ -17,6 +17,20 @@ using matryoshka::cpu::Rows2d;
 constexpr int kWidth = Simd::width * Simd::vectors;  // columns of a panel
 constexpr int kRows = Simd::rows;
 
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+
+/// Calls f with the Constant that equals n, which is in [1, Most].
+template <int Most, class F>
+inline void constant_up_to(int n, const F& f) {
+  if constexpr (Most > 1) {
+    if (n < Most) return constant_up_to<Most - 1>(n, f);
+  }
+  f(Constant<Most>());
+}
+
 /// What a step of the micro-kernel does with a dword of a row and a vector of dwords of columns.
 struct DotF32 {
   using Acc = Simd::F;
@@ -50,14 +64,14 @@ struct DotBf16 : DotIntegers {
   static Simd::F value(Acc acc, const Gemm& g, int, int column) { return Simd::add(acc, Simd::load(g.weight->bias + column)); }
 };
 
-/// Σ s (u - z) t q = s t (Σ u q - z Σ q): exact in integers up to the two scales.
+/// Σ s (u - z) t q = s t (Σ (u - b) q - (z - b) Σ q), b = dot_bias: exact in integers up to the two scales.
 struct DotU8 : DotIntegers {
   using Acc = Simd::Sum;
   static constexpr int per_step = 4;
   static Acc zero() { return Acc{}; }
   static Acc step(Acc acc, Lane a, Lane b) { return Simd::dot_u8(acc, a, b); }
   static Simd::F value(Acc acc, const Gemm& g, int row, int column) {
-    const Simd::I offset = Simd::mul_int(Simd::set_int(g.input.zero[row]), Simd::load_int(g.weight->sums + column));
+    const Simd::I offset = Simd::mul_int(Simd::set_int(g.input.zero[row] - Simd::dot_bias), Simd::load_int(g.weight->sums + column));
     const Simd::F scale = Simd::mul(Simd::set(g.input.scale[row]), Simd::load(g.weight->scale + column));
     return Simd::fma(Simd::to_float(Simd::sub_int(Simd::from_sum(acc), offset)), scale, Simd::load(g.weight->bias + column));
   }
@@ -121,14 +135,7 @@ void panel_times_rows(const Gemm& g, int column, const std::byte* panel) {
   const int blocks = (g.rows + kRows - 1) / kRows;
   for (int i = 0, row = 0; i < blocks; ++i) {
     const int rows = (g.rows - row + blocks - i - 1) / (blocks - i);
-    switch (rows) {
-      case 1: block<Dot, 1>(g, row, column, panel, steps); break;
-      case 2: block<Dot, 2>(g, row, column, panel, steps); break;
-      case 3: block<Dot, 3>(g, row, column, panel, steps); break;
-      case 4: block<Dot, 4>(g, row, column, panel, steps); break;
-      case 5: block<Dot, 5>(g, row, column, panel, steps); break;
-      default: block<Dot, 6>(g, row, column, panel, steps); break;
-    }
+    constant_up_to<kRows>(rows, [&](auto r) { block<Dot, decltype(r)::value>(g, row, column, panel, steps); });
     row += rows;
   }
 }

@@ -51,7 +51,6 @@ struct Simd {
   static void store_int(void* p, I x) { _mm512_storeu_si512(p, x); }
   static I from_sum(Sum x) { return (I)x; }
   static F to_float(I x) { return _mm512_cvtepi32_ps(x); }
-  static I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
   static I sub_int(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I mul_int(I a, I b) { return _mm512_mullo_epi32(a, b); }
   /// Rounded to nearest even and saturated to [0, 255] or [-128, 127].
@@ -73,7 +72,8 @@ struct Simd {
 #else
   static constexpr bool has_bf16 = false;
 #endif
-  /// acc + Σ over four bytes of u8 a times s8 b, exactly.
+  static constexpr int dot_bias = 0;
+  /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
   static Sum dot_u8(Sum acc, I a, I b) {
 #ifdef __AVX512VNNI__
     return (Sum)_mm512_dpbusd_epi32((I)acc, a, b);

@@ -86,7 +86,6 @@ struct Simd {
   static void store_int(void* p, I x) { std::memcpy(p, x.v, sizeof x.v); }
   static I from_sum(Sum x) { return x; }
   static F to_float(I x) { return map([&](int i) { return static_cast<float>(x.v[i]); }); }
-  static I add_int(I a, I b) { return map_int([&](int i) { return a.v[i] + b.v[i]; }); }
   static I sub_int(I a, I b) { return map_int([&](int i) { return a.v[i] - b.v[i]; }); }
   static I mul_int(I a, I b) { return map_int([&](int i) { return a.v[i] * b.v[i]; }); }
   /// Rounded to nearest even and saturated to [0, 255] or [-128, 127].
@@ -99,7 +98,8 @@ struct Simd {
   }
 
   static constexpr bool has_bf16 = false;
-  /// acc + Σ over four bytes of u8 a times s8 b, exactly.
+  static constexpr int dot_bias = 0;
+  /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
   static Sum dot_u8(Sum acc, I a, I b) {
     for (int i = 0; i < width; ++i) {
       uint8_t u[4];
