@@ -3,7 +3,9 @@
  * each method are in here too: the same checks must reject them.
  */
 import { describe, expect, it } from "vitest";
+import { assess, sameTopK } from "../lib/certify/assess.js";
 import { calibratePath, fixedSequence, multiStart, paretoPath } from "../lib/certify/ltt.js";
+import { confidenceGrid, layerPath, tunedPath } from "../lib/certify/paths.js";
 import {
   bettingPValue,
   binomialPmf,
@@ -13,7 +15,7 @@ import {
   riskUpperBound,
 } from "../lib/certify/pvalues.js";
 import { Random } from "../lib/eval/random.js";
-import { handmade } from "./synthetic.js";
+import { handmade, synthetic } from "./synthetic.js";
 
 describe("golden values", () => {
   it("of the Hoeffding–Bentkus p-value", () => {
@@ -253,5 +255,22 @@ describe("fixed-sequence testing", () => {
     expect(() => calibratePath(path, { layers: [1, 2, 3], lists: [] }, promise)).toThrow(
       /calibration queries, got none/,
     );
+  });
+
+  it("has paths from the safest to the cheapest configuration, ordered on other queries", () => {
+    const set = synthetic({ lists: 40, m: 20, seed: "paths" });
+    const cost = { layers: 12, hidden: 384, intermediate: 1536 };
+    const heads = [4, 8].map((layer) => ({ layer, slope: 2, offset: 0 }));
+    for (const over of ["pair", "list"] as const) {
+      const path = tunedPath(confidenceGrid(heads, over, 5, true), set, 5, cost);
+      const seen = path.map((rule) => assess(set, rule, 5, cost).computeFraction);
+      expect(seen.length).toBeGreaterThan(1);
+      expect(seen).toEqual([...seen].sort((a, b) => b - a));
+      expect(sameTopK(path[0]!, set.lists[0]!, set.layers, 5)).toBe(true);
+    }
+    expect(layerPath([2, 4, 12])).toEqual([
+      { type: "layer", layer: 4 },
+      { type: "layer", layer: 2 },
+    ]);
   });
 });

@@ -41,6 +41,16 @@ export function checkTrajectory(list: Trajectory, exits: number): void {
     throw wrong("finite first-stage scores", m, Number.NaN);
 }
 
+/** [m × exits] row by document, from one array of logits a layer, as `Reranker.score` gives them. */
+export function interleave(layers: readonly number[], logits: Readonly<Record<number, Float32Array>>): Float32Array {
+  const columns = layers.map((layer) => logits[layer]!);
+  const m = columns[0]?.length ?? 0;
+  return Float32Array.from(
+    { length: m * layers.length },
+    (_, i) => columns[i % layers.length]![Math.floor(i / layers.length)]!,
+  );
+}
+
 /** Column `exit` of the scores: [m] float32. */
 export function column(list: Trajectory, exits: number, exit: number): Float32Array {
   const out = new Float32Array(list.documents.length);
