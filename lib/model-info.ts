@@ -1,11 +1,11 @@
 /**
  * Facts about a checkpoint, from its files alone or from an opened engine.
  */
-import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { invalid } from "./check.js";
 import { fromNative, type NativeEngineInfo, type NativeModelInfo, native } from "./native.js";
+import { readJson } from "./read-json.js";
 import type { ModelInfo } from "./types.js";
 
 /** The model that ships with the package. */
@@ -24,21 +24,9 @@ export async function modelInfo(directory: string, info: NativeModelInfo | Nativ
     ...{ directory, family, layers, hidden, heads, intermediate, vocab, maxTokens, head, parameters, fileBytes },
     exitLayers: [...info.exitLayers],
     storedTypes: { ...info.storedTypes },
-    provenance: await readProvenance(directory),
+    provenance: ((await readJson(join(directory, "matryoshka.json"), {})) as { provenance?: unknown }).provenance,
     ...("backend" in info ? { backend: info.backend } : {}),
   };
-}
-
-/** The addon has read and validated the same file before; without it the model has no provenance. */
-async function readProvenance(directory: string): Promise<unknown> {
-  try {
-    const { provenance } = JSON.parse(await readFile(join(directory, "matryoshka.json"), "utf8")) as {
-      provenance?: unknown;
-    };
-    return provenance;
-  } catch {
-    return undefined;
-  }
 }
 
 /**

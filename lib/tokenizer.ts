@@ -1,12 +1,12 @@
 /**
  * Text to token ids: a checkpoint's tokenizer.json through @huggingface/tokenizers.
  */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as huggingface from "@huggingface/tokenizers";
 import { MatryoshkaError } from "./errors.js";
 import { type PairTemplate, readPairTemplate } from "./pair-template.js";
 import { MAX_PIECE_LENGTH, PieceCache } from "./piece-cache.js";
+import { readJson } from "./read-json.js";
 import { pieces, TokenReader, windows } from "./token-reader.js";
 import { isWhitespaceLocal, type Pipeline } from "./whitespace-local.js";
 
@@ -30,6 +30,8 @@ export interface Tokenizer {
 // The library's types do not resolve under nodenext; this is all that is used of it.
 interface Library {
   encode(text: string, options: { add_special_tokens: false }): { ids: number[] };
+  /** Pieces by id. */
+  readonly model: { readonly vocab: readonly string[] };
 }
 const { Tokenizer: LibraryTokenizer } = huggingface as unknown as {
   Tokenizer: new (tokenizer: object, config: object) => Library;
@@ -41,14 +43,12 @@ export function buildTokenizer(json: object, config: object): Tokenizer {
   const template = readPairTemplate(pipeline.post_processor);
   let library: Library;
   let local: boolean;
-  let size: number;
   try {
     // The library insists on every part being there, if only as null.
     const parts = { added_tokens: [], normalizer: null, pre_tokenizer: null, ...json, decoder: null };
     library = new LibraryTokenizer(parts, config);
     // `remove_space` trims, which is a normalizer that does not keep whitespace.
     local = isWhitespaceLocal(pipeline) && !(config as { remove_space?: boolean }).remove_space;
-    size = vocabularySize(pipeline);
     pipeline.model.vocab = [];
   } catch (cause) {
     throw new MatryoshkaError(
@@ -62,7 +62,7 @@ export function buildTokenizer(json: object, config: object): Tokenizer {
   const encodePiece = (piece: string) => (piece.length > MAX_PIECE_LENGTH ? encodeWhole(piece) : cache.get(piece));
   const reader = (text: string) =>
     local ? new TokenReader(text, pieces, encodePiece) : new TokenReader(text, windows, encodeWhole);
-  return { template, size, reader, encode: (text) => readAll(reader(text)) };
+  return { template, size: library.model.vocab.length, reader, encode: (text) => readAll(reader(text)) };
 }
 
 /** Reads a checkpoint's tokenizer. Throws `ERR_MODEL_INVALID`, `ERR_FILE` or `ERR_UNSUPPORTED_TOKENIZER`. */
@@ -86,35 +86,4 @@ function readAll(reader: TokenReader): Int32Array {
     count += reader.read(ids, count, ids.length - count);
   }
   return ids.slice(0, count);
-}
-
-function vocabularySize({ model: { vocab }, added_tokens = [] }: Pipeline): number {
-  let size = 0;
-  if (Array.isArray(vocab)) size = vocab.length;
-  else for (const id of Object.values(vocab)) size = Math.max(size, id + 1);
-  return added_tokens.reduce((largest, { id }) => Math.max(largest, id + 1), size);
-}
-
-/** Parses a JSON object. A file that is not there is `fallback`, or an error without one. */
-async function readJson(path: string, fallback?: object): Promise<object> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === "ENOENT" && fallback) return fallback;
-    throw new MatryoshkaError(
-      code === "ENOENT" ? "ERR_MODEL_INVALID" : "ERR_FILE",
-      `Expected a readable ${path} but received ${code}. A model directory needs the tokenizer.json of its checkpoint.`,
-      { cause },
-    );
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new MatryoshkaError("ERR_MODEL_INVALID", `Expected JSON in ${path}: ${(cause as Error).message}`, { cause });
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  throw new MatryoshkaError("ERR_MODEL_INVALID", `Expected a JSON object in ${path} but received ${typeof value}.`);
 }

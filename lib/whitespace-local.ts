@@ -13,7 +13,6 @@ export interface Pipeline {
   };
   readonly added_tokens?: ReadonlyArray<{
     readonly content: string;
-    readonly id: number;
     readonly normalized?: boolean;
     readonly special?: boolean;
   }>;
