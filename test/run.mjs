@@ -8,7 +8,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bootstrap } from "../bench/bootstrap.mjs";
 
-process.env.MATRYOSHKA_FUZZ_SECONDS ??= "60";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const bin = (name) => join(root, "node_modules", ".bin", name);
 const has = (command) => spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
@@ -25,7 +24,7 @@ const stages = [
   {
     name: "native, under AddressSanitizer and UBSan",
     commands: [
-      ...native("sanitized", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DMATRYOSHKA_SANITIZE=address,undefined"),
+      ...native("sanitized", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DMATRYOSHKA_SANITIZE=address,undefined", "-DMATRYOSHKA_FUZZ_SECONDS=60"),
       ["ctest", "--test-dir", "build/sanitized", "--output-on-failure"],
     ],
   },
