@@ -61,12 +61,7 @@ export function nearest(name: string, known: readonly string[]): string {
 }
 
 /** An object of known keys, each checked where it is defined. Throws `ERR_UNKNOWN_OPTION` naming the nearest key. */
-export function check(
-  options: unknown,
-  what: string,
-  checks: Readonly<Record<string, Check>>,
-  required: readonly string[] = [],
-) {
+export function check(options: unknown, what: string, checks: Readonly<Record<string, Check>>): void {
   if (typeof options !== "object" || options === null || Array.isArray(options))
     throw invalid("an object", what, options);
   const known = Object.keys(checks);
@@ -77,9 +72,8 @@ export function check(
         "ERR_UNKNOWN_OPTION",
         `Expected ${known.join(", ")} in ${what} but received "${key}". Did you mean "${nearest(key, known)}"?`,
       );
-    if (value !== undefined || required.includes(key)) checkValue(value, `${what}.${key}`);
+    if (value !== undefined) checkValue(value, `${what}.${key}`);
   }
-  for (const key of required) if (!(key in options)) checks[key]!(undefined, `${what}.${key}`);
 }
 
 /** The options without keys that are undefined, so that they never hide a default. */

@@ -28,14 +28,16 @@ function layersOf(exitLayers: readonly number[], least: number): Check {
   };
 }
 
+/** For keys that are checked elsewhere. */
+const any: Check = () => {};
+
 function exit(exitLayers: readonly number[]): Check {
   return (value, name) => {
-    const type = (value as Exit | null | undefined)?.type;
-    if (type === "layer") check(value, name, { type: () => {}, layer: oneOf(exitLayers) }, ["layer"]);
-    else if (type === "full") check(value, name, { type: () => {} });
-    else if (typeof value !== "object" || value === null)
-      throw invalid('an object such as { type: "full" }', name, value);
-    else throw invalid('"full" or "layer"', `${name}.type`, type);
+    if (typeof value !== "object" || value === null) throw invalid('an object such as { type: "full" }', name, value);
+    const { type, layer } = value as { type?: unknown; layer?: unknown };
+    oneOf(["full", "layer"])(type, `${name}.type`);
+    check(value, name, type === "layer" ? { type: any, layer: any } : { type: any });
+    if (type === "layer") oneOf(exitLayers)(layer, `${name}.layer`);
   };
 }
 

@@ -14,7 +14,7 @@ function descending(a: number, b: number): number {
   return Number.isNaN(b) || a > b ? -1 : 1;
 }
 
-/** Sorted by raw logit: the sigmoid of large logits is 1 for all of them. Array.sort is stable, so ties keep their order. */
+/** Sorted by raw logit, since large ones all have the sigmoid 1. Array.sort is stable, so ties keep their order. */
 export function rank<D extends Document>(
   documents: readonly D[],
   collector: Collector,

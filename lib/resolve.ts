@@ -35,7 +35,8 @@ export function resolveOpen(options: OpenOptions): NativeOptions {
     if (dtype !== "auto" && dtype !== "f32")
       throw new MatryoshkaError(
         "ERR_UNSUPPORTED_DTYPE",
-        `Expected "f32" or "auto" for options.dtype but received "${dtype}": the reference device computes in double precision only.`,
+        `Expected "f32" or "auto" for options.dtype but received "${dtype}": the reference device computes in double ` +
+          "precision only.",
       );
     return { device, dtype: "f32", threads, isa };
   }

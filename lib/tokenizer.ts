@@ -37,7 +37,7 @@ const { Tokenizer: LibraryTokenizer } = huggingface as unknown as {
   Tokenizer: new (tokenizer: object, config: object) => Library;
 };
 
-/** Builds a tokenizer from the parsed files. Takes the vocabulary out of `json`: the library would hold a second copy. */
+/** Builds a tokenizer from the parsed files. Empties the vocabulary in `json`, of which the library keeps a copy. */
 export function buildTokenizer(json: object, config: object): Tokenizer {
   const pipeline = json as Pipeline & { readonly post_processor?: unknown };
   const template = readPairTemplate(pipeline.post_processor);

@@ -20,8 +20,51 @@ export type Truncation =
 /** Applied to the returned `score`; `logit` always stays raw. */
 export type Activation = "sigmoid" | "none";
 
-/** When a document stops. Full depth for everybody, or the same earlier layer for everybody. */
-export type Exit = { readonly type: "full" } | { readonly type: "layer"; readonly layer: number };
+/** When a document stops. See `docs/early-exit.md`. */
+export type Exit =
+  /** Nobody before full depth. */
+  | { readonly type: "full" }
+  /** Everybody at one exit layer. */
+  | { readonly type: "layer"; readonly layer: number }
+  /**
+   * A document stops once it is out of the top k by a margin that the model's certificate covers: the first k results
+   * are full depth's, with the certificate's confidence. Without one that fits, full depth runs and
+   * `stats.certificate` says why. `k` defaults to 10, `alpha` to whatever the certificate allows; `group` asks for the
+   * certificate's guarantee within a group.
+   */
+  | { readonly type: "top-k"; readonly k?: number; readonly alpha?: number; readonly group?: string }
+  /** The same rule, spending a mean share of full depth's FLOPs as measured in calibration. Promises nothing. */
+  | { readonly type: "budget"; readonly compute: number; readonly k?: number }
+  /**
+   * A document stops where its largest softmax weight exceeds the layer's threshold: over {relevant, not}, or over the
+   * list, which then stops as a whole. With `difficulty`, also where the first stage had settled it: its distance from
+   * the first stage's rank-k boundary, 1 at the boundary and 0 farthest from it, is below `below`.
+   */
+  | {
+      readonly type: "confidence";
+      /** Threshold in [0, 1] by exit layer. */
+      readonly thresholds: Readonly<Record<number, number>>;
+      /** Defaults to `"pair"`. */
+      readonly over?: "pair" | "list";
+      readonly difficulty?: { readonly below: number; readonly k?: number };
+    };
+
+/** What is promised about a call's first results. */
+export type CertificateStatus =
+  | { readonly holds: true; readonly statement: string }
+  | { readonly holds: false; readonly reasons: readonly string[] };
+
+/** Evidence on whether certificates hold on this traffic; see `docs/certificates.md`. */
+export interface AuditReport {
+  /** Queries that also ran at full depth, and those whose first k results differed. */
+  readonly audited: number;
+  readonly failures: number;
+  /** Wealth of the bets against the certificate, now and at its highest. */
+  readonly evidence: number;
+  readonly peak: number;
+  /** The certificate no longer describes this traffic: recalibrate. */
+  readonly alarm: boolean;
+}
 
 export interface OpenOptions {
   /** Defaults to `"auto"`. */
@@ -30,6 +73,11 @@ export interface OpenOptions {
   readonly dtype?: Dtype;
   /** Worker threads of the engine, at least 1. Defaults to the number of CPUs available to this process. */
   readonly threads?: number;
+  /**
+   * Runs this share of the queries under a certificate at full depth as well, in (0, 1], and keeps an anytime-valid test
+   * of the certificate in `stats.audit`. Defaults to none.
+   */
+  readonly audit?: number;
 }
 
 /** A document: its text, or an object that holds it under `text` and is passed through untouched. */
@@ -47,9 +95,19 @@ export interface RerankOptions extends EncodeOptions {
   readonly topN?: number;
   /** Defaults to `{ type: "full" }`. */
   readonly exit?: Exit;
+  /** First-stage scores of the documents, in their order: what `confidence`'s difficulty reads. */
+  readonly firstStageScores?: readonly number[];
+  /**
+   * Milliseconds after which the call ends at the next layer that has scored, with the best estimates so far and
+   * `stats.partial`. Defaults to none.
+   */
+  readonly deadlineMs?: number;
   /** Defaults to `"sigmoid"`. */
   readonly activation?: Activation;
-  /** `"all"`, or exit layers whose logits each result carries under `logits`. None is deeper than `exit` runs. Defaults to none. */
+  /**
+   * `"all"`, or exit layers whose logits each result carries under `logits`. None is deeper than `exit` runs. Defaults
+   * to none.
+   */
   readonly layers?: "all" | readonly number[];
   /** Whether results carry their `document`. Defaults to `false`. */
   readonly returnDocuments?: boolean;
@@ -62,7 +120,7 @@ export interface RerankResult<D extends Document = Document> {
   readonly index: number;
   /** The activated score, comparable within one call. */
   readonly score: number;
-  /** The raw logit at `exitLayer`. */
+  /** The logit at `exitLayer`: raw where exact, else the compensated estimate of full depth's where the rule has one. */
   readonly logit: number;
   /** Layer at which this document stopped, 1-based. */
   readonly exitLayer: number;
@@ -85,12 +143,18 @@ export interface RerankStats {
   readonly computeFraction: number;
   /** Documents by the layer at which they stopped. */
   readonly exitHistogram: Readonly<Record<number, number>>;
+  /** Whether a deadline ended the call before every document was done. */
+  readonly partial: boolean;
+  /** Under `top-k` and `budget`: what is promised, or why nothing is. */
+  readonly certificate?: CertificateStatus;
+  /** Where the reranker audits its certificates: the evidence so far. */
+  readonly audit?: AuditReport;
   /** Wall-clock milliseconds: tokenization on the event loop, the engine's own time, and the whole call. */
   readonly milliseconds: { readonly tokenize: number; readonly engine: number; readonly total: number };
 }
 
 export interface RerankResponse<D extends Document = Document> {
-  /** Best first; ties keep the input order. */
+  /** Best first; ties keep the input order. Under `top-k` and `budget`, documents that stopped come after all exact ones. */
   readonly results: readonly RerankResult<D>[];
   readonly stats: RerankStats;
 }

@@ -6,8 +6,8 @@ import { Reranker } from "../lib/index.js";
 import { goldens } from "./fixtures/shared.js";
 
 /**
- * Of a layer's largest score. A score near zero is a difference of larger terms, and the reference rounds those to single
- * precision: relative to itself, exact arithmetic is 2e-5 away from it in the sets at hand.
+ * Of a layer's largest score. A score near zero is a difference of larger terms, and the reference rounds those to
+ * single precision: relative to itself, exact arithmetic is 2e-5 away from it in the sets at hand.
  */
 const TOLERANCE = 1e-5;
 

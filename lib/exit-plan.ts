@@ -1,0 +1,81 @@
+/**
+ * From what a caller asked for to what the engine runs: the exit rule, and the certificate behind it or why there is none.
+ */
+import { type Certificate, resolveCertificate, statement, type Wanted } from "./certify/certificate.js";
+import { scaleForBudget } from "./certify/frontier.js";
+import { MatryoshkaError } from "./errors.js";
+import type { ConfidenceRule, Rule, TopKRule } from "./exit/rule.js";
+import type { CertificateStatus, Exit } from "./types.js";
+
+/** An exit rule with its numbers filled in. */
+export interface ExitPlan {
+  readonly rule: Rule;
+  /** For `top-k` and `budget`: what is promised, or why nothing is. */
+  readonly certificate?: CertificateStatus;
+  /** The certificate that holds, where one does. */
+  readonly holds?: Certificate;
+}
+
+/**
+ * Fills in an exit. Without a certificate that fits, `top-k` runs full depth and the status says why; `budget` needs
+ * the same calibration, because it spends by what was measured there. Throws `ERR_INVALID_ARGUMENT` where a budget
+ * cannot be met.
+ */
+export function planExit(exit: Exit, certificates: readonly Certificate[], wanted: Omit<Wanted, "k">): ExitPlan {
+  if (exit.type === "full" || exit.type === "layer") return { rule: exit };
+  if (exit.type === "confidence") return { rule: confidenceRule(exit, certificates) };
+  const k = exit.k ?? 10;
+  if (exit.type === "budget") return budget(exit.compute, certificates, { ...wanted, k });
+  const { alpha, group } = exit;
+  const request = { ...wanted, k, ...(alpha !== undefined && { alpha }), ...(group !== undefined && { group }) };
+  const resolution = resolveCertificate(certificates, request);
+  if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
+  const { certificate, rule } = resolution;
+  return { rule, holds: certificate, certificate: { holds: true, statement: statement(certificate) } };
+}
+
+/** The top-k rule at the scale whose mean compute was within the budget when it was calibrated. */
+function budget(compute: number, certificates: readonly Certificate[], wanted: Wanted): ExitPlan {
+  const resolution = resolveCertificate(
+    certificates.filter(({ frontier }) => frontier !== undefined),
+    wanted,
+  );
+  if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
+  const rule: TopKRule = { ...resolution.rule, scale: scaleForBudget(resolution.certificate.frontier!, compute) };
+  const reasons = [
+    `A budget of ${compute} of full depth sets the scale, so nothing is promised about the top ${wanted.k}.`,
+  ];
+  return { rule, certificate: { holds: false, reasons } };
+}
+
+/** Thresholds at the layers asked for; scores are made comparable by the model's compensation where it has one. */
+function confidenceRule(
+  exit: Extract<Exit, { type: "confidence" }>,
+  certificates: readonly Certificate[],
+): ConfidenceRule {
+  const thresholds = Object.entries(exit.thresholds).map(([layer, threshold]) => ({ layer: Number(layer), threshold }));
+  const heads = new Map(certificates[0]?.widths.map((head) => [head.layer, head]));
+  return {
+    type: "confidence",
+    over: exit.over ?? "pair",
+    exits: thresholds
+      .sort((a, b) => a.layer - b.layer)
+      .map(({ layer, threshold }) => ({
+        layer,
+        threshold,
+        slope: heads.get(layer)?.slope ?? 1,
+        offset: heads.get(layer)?.offset ?? 0,
+      })),
+    ...(exit.difficulty && { difficulty: { easy: exit.difficulty.below, k: exit.difficulty.k ?? 10 } }),
+  };
+}
+
+/** Throws where a rule needs what a call did not bring. */
+export function checkRuleInputs(rule: Rule, firstStage: readonly number[] | undefined, documents: number): void {
+  if (rule.type !== "confidence" || !rule.difficulty) return;
+  if (firstStage?.length !== documents)
+    throw new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `Expected firstStageScores with a score for each of the ${documents} documents, because exit.difficulty reads them, but received ${firstStage?.length ?? "none"}.`,
+    );
+}
