@@ -21,6 +21,8 @@ export interface ScoredBatch {
 export interface BatchOptions {
   readonly engine: NativeEngine;
   readonly plan: NativePlan;
+  /** `performance.now()` after which the engine ends at the next layer that has scored. */
+  readonly deadline?: number | undefined;
   /** Whether the model knows token types. */
   readonly typed: boolean;
   readonly signal: AbortSignal | undefined;
@@ -33,7 +35,7 @@ export interface BatchOptions {
  */
 export async function scoreBatches(
   encode: (batch: PackedBatch) => Iterator<boolean, void>,
-  { engine, plan, typed, signal }: BatchOptions,
+  { engine, plan, deadline, typed, signal }: BatchOptions,
   collect: (batch: ScoredBatch) => void,
 ): Promise<number> {
   const batch = new PackedBatch();
@@ -44,7 +46,10 @@ export async function scoreBatches(
   const submit = () => {
     const { owners } = batch;
     const lengths = owners.map((_, i) => batch.lengthOf(i));
-    const { id, promise } = engine.submit(batch.view(typed), plan);
+    const { id, promise } = engine.submit(batch.view(typed), {
+      ...plan,
+      ...(deadline !== undefined && { deadlineMs: Math.max(0, deadline - performance.now()) }),
+    });
     const collected = promise.then((result) => collect({ owners, lengths, result }));
     // Awaited below, but perhaps after another one has failed.
     collected.catch(() => {});

@@ -24,6 +24,7 @@ export class Collector {
   #spent = 0;
   #full = 0;
   #engine = 0;
+  #partial = false;
 
   constructor(model: CollectorModel, documents: number) {
     this.#model = model;
@@ -48,6 +49,7 @@ export class Collector {
     }
     this.#sequences += owners.length;
     this.#engine += result.milliseconds;
+    this.#partial ||= result.partial;
   }
 
   /** Raw logit of a document at an exit layer; NaN where it was not scored. */
@@ -65,6 +67,7 @@ export class Collector {
       truncated,
       computeFraction: this.#full > 0 ? this.#spent / this.#full : 1,
       exitHistogram,
+      partial: this.#partial,
       milliseconds: { tokenize: times.tokenize, engine: this.#engine, total: times.total },
     };
   }

@@ -3,6 +3,7 @@
  */
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { type Certificate, parseCertificates } from "./certify/certificate.js";
 import { invalid } from "./check.js";
 import { fromNative, type NativeEngineInfo, type NativeModelInfo, native } from "./native.js";
 import { readJson } from "./read-json.js";
@@ -24,9 +25,19 @@ export async function modelInfo(directory: string, info: NativeModelInfo | Nativ
     ...{ directory, family, layers, hidden, heads, intermediate, vocab, maxTokens, head, parameters, fileBytes },
     exitLayers: [...info.exitLayers],
     storedTypes: { ...info.storedTypes },
-    provenance: ((await readJson(join(directory, "matryoshka.json"), {})) as { provenance?: unknown }).provenance,
+    provenance: (await readMatryoshka(directory)).provenance,
     ...("backend" in info ? { backend: info.backend } : {}),
   };
+}
+
+/** What TypeScript reads of matryoshka.json; a plain sequence classifier has none. */
+async function readMatryoshka(directory: string): Promise<{ provenance?: unknown; certificates?: unknown }> {
+  return readJson(join(directory, "matryoshka.json"), {});
+}
+
+/** Certificates of matryoshka.json. Throws `ERR_CONFIG_INVALID` for one that is malformed. */
+export async function readCertificates(directory: string): Promise<Certificate[]> {
+  return parseCertificates((await readMatryoshka(directory)).certificates, join(directory, "matryoshka.json"));
 }
 
 /**

@@ -28,16 +28,60 @@ function layersOf(exitLayers: readonly number[], least: number): Check {
   };
 }
 
-/** For keys that are checked elsewhere. */
-const any: Check = () => {};
+/** A number strictly above one bound and at most another. */
+function within(above: number, most: number): Check {
+  return (value, name) => {
+    if (typeof value !== "number" || !(value > above && value <= most))
+      throw invalid(`a number above ${above} and at most ${most}`, name, value);
+  };
+}
 
+const text: Check = (value, name) => {
+  if (typeof value !== "string") throw invalid("a string", name, value);
+};
+
+const scores: Check = (value, name) => {
+  if (!Array.isArray(value) || !value.every((score) => typeof score === "number"))
+    throw invalid("an array of numbers", name, value);
+};
+
+/** As `check`, with keys that must be there. */
+function checkFields(value: unknown, name: string, checks: Record<string, Check>, required: readonly string[]): void {
+  check(value, name, checks);
+  for (const key of required) checks[key]!((value as Record<string, unknown>)[key], `${name}.${key}`);
+}
+
+/** Thresholds by exit layer before full depth. */
+function thresholdsOf(exitLayers: readonly number[]): Check {
+  const layer = oneOf(exitLayers.slice(0, -1));
+  const share = within(0, 1);
+  return (value, name) => {
+    const entries = typeof value === "object" && value !== null ? Object.entries(value) : [];
+    if (entries.length === 0) throw invalid("an object of thresholds by exit layer", name, value);
+    for (const [key, threshold] of entries) {
+      layer(Number(key), `a layer of ${name}`);
+      share(threshold, `${name}[${key}]`);
+    }
+  };
+}
+
+/** Fields of each exit besides `type`, and those it cannot do without. */
 function exit(exitLayers: readonly number[]): Check {
+  const k = integer(1, 1024);
+  const difficulty: Check = (value, name) => checkFields(value, name, { below: within(0, 1), k }, ["below"]);
+  const fields: Readonly<Record<Exit["type"], [Record<string, Check>, string[]]>> = {
+    full: [{}, []],
+    layer: [{ layer: oneOf(exitLayers) }, ["layer"]],
+    "top-k": [{ k, alpha: within(0, 1), group: text }, []],
+    budget: [{ compute: within(0, 1), k }, ["compute"]],
+    confidence: [{ thresholds: thresholdsOf(exitLayers), over: oneOf(["pair", "list"]), difficulty }, ["thresholds"]],
+  };
   return (value, name) => {
     if (typeof value !== "object" || value === null) throw invalid('an object such as { type: "full" }', name, value);
-    const { type, layer } = value as { type?: unknown; layer?: unknown };
-    oneOf(["full", "layer"])(type, `${name}.type`);
-    check(value, name, type === "layer" ? { type: any, layer: any } : { type: any });
-    if (type === "layer") oneOf(exitLayers)(layer, `${name}.layer`);
+    const { type } = value as Exit;
+    oneOf(Object.keys(fields))(type, `${name}.type`);
+    const [checks, required] = fields[type];
+    checkFields(value, name, { type: () => {}, ...checks }, required);
   };
 }
 
@@ -46,6 +90,7 @@ export function checkOpen(options: OpenOptions): OpenOptions {
     device: oneOf(["auto", "cpu", "reference"]),
     dtype: oneOf(["auto", "f32", "bf16", "int8"]),
     threads: integer(1, 1024),
+    audit: within(0, 1),
   });
   return defined(options);
 }
@@ -61,9 +106,12 @@ const encodeDefaults = ({ maxTokens }: Limits): Required<EncodeOptions> => ({
 });
 
 /** Rerank options with every default in place; layers as an ascending list no deeper than `depth`. */
-export interface ResolvedRerank extends Required<Omit<RerankOptions, "signal" | "layers" | "exit">> {
+export interface ResolvedRerank
+  extends Required<Omit<RerankOptions, "signal" | "layers" | "firstStageScores" | "deadlineMs">> {
   readonly depth: number;
   readonly layers: readonly number[];
+  readonly firstStageScores?: readonly number[];
+  readonly deadlineMs?: number;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -75,6 +123,8 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
     activation: oneOf(["sigmoid", "none"]),
     layers: layersOf(exitLayers, 0),
     returnDocuments: boolean,
+    firstStageScores: scores,
+    deadlineMs: within(0, 2 ** 31),
     signal,
     ...encodeChecks(limits),
   });
@@ -88,6 +138,9 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
     ...encodeDefaults(limits),
     ...defined(options),
   };
+  const decides = resolved.exit.type !== "full" && resolved.exit.type !== "layer";
+  if (decides && resolved.truncation === "chunk-max")
+    throw invalid('"document" or "error", because a rule decides about whole documents,', `${what}.truncation`, "chunk-max");
   const depth = resolved.exit.type === "layer" ? resolved.exit.layer : exitLayers.at(-1)!;
   const possible = exitLayers.filter((layer) => layer <= depth);
   const { layers } = resolved;

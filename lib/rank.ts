@@ -2,6 +2,8 @@
  * Sorts scored documents and words them as results.
  */
 import type { Collector } from "./collector.js";
+import { estimate } from "./exit/estimate.js";
+import type { Rule } from "./exit/rule.js";
 import type { ResolvedRerank } from "./options.js";
 import type { Document, RerankResult } from "./types.js";
 
@@ -14,18 +16,30 @@ function descending(a: number, b: number): number {
   return Number.isNaN(b) || a > b ? -1 : 1;
 }
 
-/** Sorted by raw logit, since large ones all have the sigmoid 1. Array.sort is stable, so ties keep their order. */
+/** What a document's score at its exit says of the final one: full depth's own, or the rule's compensated estimate. */
+function finalLogit(rule: Rule, layer: number, logit: number): number {
+  const head = "exits" in rule ? rule.exits.find((exit) => exit.layer === layer) : undefined;
+  return head ? estimate(head, logit) : logit;
+}
+
+/**
+ * Sorted by logit, since large ones all have the sigmoid 1. Array.sort is stable, so ties keep their order.
+ * Under a top-k rule whoever stopped is out, so it comes after all exact ones.
+ */
 export function rank<D extends Document>(
   documents: readonly D[],
   collector: Collector,
   { topN, activation, layers, returnDocuments }: ResolvedRerank,
+  rule: Rule,
   fullDepth: number,
 ): RerankResult<D>[] {
-  const logits = documents.map((_, i) => collector.logit(i, collector.stopped[i]!));
-  const order = [...documents.keys()].sort((a, b) => descending(logits[a]!, logits[b]!));
+  const { stopped } = collector;
+  const logits = documents.map((_, i) => finalLogit(rule, stopped[i]!, collector.logit(i, stopped[i]!)));
+  const late = (i: number) => (rule.type === "top-k" && stopped[i] !== fullDepth ? 1 : 0);
+  const order = [...documents.keys()].sort((a, b) => late(a) - late(b) || descending(logits[a]!, logits[b]!));
   return order.slice(0, topN).map((index) => {
     const logit = logits[index]!;
-    const exitLayer = collector.stopped[index]!;
+    const exitLayer = stopped[index]!;
     return {
       index,
       score: activation === "sigmoid" ? sigmoid(logit) : logit,

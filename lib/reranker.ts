@@ -3,12 +3,26 @@
  */
 import { throwIfAborted } from "./abort.js";
 import { scoreBatches } from "./batches.js";
+import { sameTopK } from "./certify/assess.js";
+import { Audit } from "./certify/audit.js";
+import type { Certificate } from "./certify/certificate.js";
 import { invalid } from "./check.js";
 import { Collector } from "./collector.js";
 import { MatryoshkaError } from "./errors.js";
+import { firstStageDifficulty } from "./exit/confidence.js";
+import { nativeRule } from "./exit/native-rule.js";
+import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
+import { fingerprint } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
-import { modelDirectory, modelInfo } from "./model-info.js";
-import { fromNative, type NativeEngine, type NativeEngineInfo, type NativePlan, native } from "./native.js";
+import { modelDirectory, modelInfo, readCertificates } from "./model-info.js";
+import {
+  fromNative,
+  type NativeEngine,
+  type NativeEngineInfo,
+  type NativeOptions,
+  type NativePlan,
+  native,
+} from "./native.js";
 import {
   checkDocuments,
   checkOpen,
@@ -38,12 +52,22 @@ import type {
 /** Requests of `rerankMany` that are under way at once. */
 const LOOKAHEAD = 4;
 
+/** Documents of one list that share a batch under a rule; a longer list is decided about in parts of this size. */
+const LONGEST_LIST = 1024;
+
 /** Texts of the pairs to score, and what errors call the i-th document. */
 interface Pairs {
   readonly count: number;
   readonly query: (i: number) => string;
   readonly document: (i: number) => string;
   readonly name: (i: number) => string;
+}
+
+/** How `#run` runs them. */
+interface Run extends PairEncoderOptions {
+  readonly plan: NativePlan;
+  readonly deadlineMs?: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -61,13 +85,25 @@ export class Reranker {
   readonly #engine: NativeEngine;
   readonly #tokenizer: Tokenizer;
   readonly #typed: boolean;
+  readonly #dtype: NativeOptions["dtype"];
+  readonly #certificates: readonly Certificate[];
+  readonly #auditRate: number | undefined;
+  readonly #audits = new Map<Certificate, Audit>();
   #closed = false;
 
-  private constructor(engine: NativeEngine, tokenizer: Tokenizer, info: ModelInfo, typed: boolean) {
+  private constructor(
+    engine: NativeEngine,
+    tokenizer: Tokenizer,
+    info: ModelInfo,
+    options: { typed: boolean; dtype: NativeOptions["dtype"]; certificates: readonly Certificate[]; audit?: number },
+  ) {
     this.#engine = engine;
     this.#tokenizer = tokenizer;
     this.info = info;
-    this.#typed = typed;
+    this.#typed = options.typed;
+    this.#dtype = options.dtype;
+    this.#certificates = options.certificates;
+    this.#auditRate = options.audit;
   }
 
   /**
@@ -80,7 +116,8 @@ export class Reranker {
    */
   static async open(directory?: string, options: OpenOptions = {}): Promise<Reranker> {
     const path = modelDirectory(directory);
-    const resolved = resolveOpen(checkOpen(options));
+    const { audit, ...rest } = checkOpen(options);
+    const resolved = resolveOpen(rest);
     let engine: NativeEngine | undefined;
     try {
       const { Engine } = native();
@@ -92,7 +129,10 @@ export class Reranker {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       checkVocabulary(path, tokenizer.value, facts.value);
       const info = await modelInfo(path, facts.value);
-      return new Reranker(engine, tokenizer.value, info, facts.value.tokenTypes > 1);
+      const certificates = await readCertificates(path);
+      const typed = facts.value.tokenTypes > 1;
+      const { dtype } = resolved;
+      return new Reranker(engine, tokenizer.value, info, { typed, dtype, certificates, ...(audit && { audit }) });
     } catch (error) {
       engine?.close();
       throw fromNative(error);
@@ -155,9 +195,7 @@ export class Reranker {
         document: (i) => pairs[i]!.document,
         name: (i) => `pairs[${i}].document`,
       },
-      { depth: layers.at(-1)!, layers },
-      limits,
-      signal,
+      { plan: { depth: layers.at(-1)!, layers }, signal, ...limits },
     );
     const logits: Record<number, Float32Array> = {};
     for (const layer of layers) logits[layer] = Float32Array.from(pairs, (_, i) => collector.logit(i, layer));
@@ -185,7 +223,11 @@ export class Reranker {
     options: ResolvedRerank,
     name = "documents",
   ): Promise<RerankResponse<D>> {
-    const { depth, layers, signal } = options;
+    throwIfAborted(options.signal);
+    const { rule, certificate, holds } = await this.#plan(options, documents.length);
+    checkRuleInputs(rule, options.firstStageScores, documents.length);
+    const audit = holds && this.#audit(holds);
+    const audited = audit?.pick() === true;
     const text = (document: Document) => (typeof document === "string" ? document : document.text);
     const { collector, stats } = await this.#run(
       {
@@ -194,16 +236,61 @@ export class Reranker {
         document: (i) => text(documents[i]!),
         name: (i) => `${name}[${i}]`,
       },
-      { depth, layers },
-      options,
-      signal,
+      { ...options, plan: audited ? this.#fullPlan() : this.#nativePlan(rule, options) },
     );
-    return { results: rank(documents, collector, options, this.info.layers), stats };
+    if (audited) audit.record(this.#wasExact(rule, holds!.k, collector));
+    return {
+      results: rank(documents, collector, options, audited ? { type: "full" } : rule, this.info.layers),
+      stats: { ...stats, ...(certificate && { certificate }), ...(audit && { audit: audit.state() }) },
+    };
   }
 
-  async #run(pairs: Pairs, plan: NativePlan, limits: PairEncoderOptions, signal: AbortSignal | undefined) {
+  /** Hashing the model's files takes a moment, so it happens when a certificate may matter, once. */
+  async #plan({ exit, maxLength }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
+    const certified = (exit.type === "top-k" || exit.type === "budget") && this.#certificates.length > 0;
+    const { directory } = this.info;
+    const conditions = { dtype: this.#dtype, maxLength };
+    const print = certified
+      ? await fingerprint(directory, conditions)
+      : { modelHash: "", tokenizerHash: "", ...conditions };
+    return planExit(exit, this.#certificates, { ...print, candidates });
+  }
+
+  #nativePlan(rule: ExitPlan["rule"], { depth, layers, deadlineMs, firstStageScores }: ResolvedRerank): NativePlan {
+    // A deadline ends the pass where it has scored, so every exit scores.
+    const scored = deadlineMs === undefined ? layers : this.info.exitLayers.filter((layer) => layer <= depth);
+    if (rule.type === "full" || rule.type === "layer") return { depth, layers: scored };
+    const difficulty =
+      rule.type === "confidence" && rule.difficulty
+        ? firstStageDifficulty(firstStageScores!, rule.difficulty.k)
+        : undefined;
+    return { depth, layers: scored, rule: nativeRule(rule, difficulty) };
+  }
+
+  #fullPlan(): NativePlan {
+    return { depth: this.info.layers, layers: this.info.exitLayers };
+  }
+
+  #audit(certificate: Certificate): Audit | undefined {
+    if (this.#auditRate === undefined) return undefined;
+    const known = this.#audits.get(certificate);
+    if (known) return known;
+    const audit = new Audit({ alpha: certificate.alpha, rate: this.#auditRate });
+    this.#audits.set(certificate, audit);
+    return audit;
+  }
+
+  /** Whether the rule would have kept the first k results of the full pass that `collector` holds. */
+  #wasExact(rule: ExitPlan["rule"], k: number, { logits, stopped }: Collector): boolean {
+    const documents = Array.from(stopped, (_, i) => String(i));
+    const list = { query: "", documents, tokens: new Int32Array(stopped.length), scores: logits };
+    return sameTopK(rule, list, this.info.exitLayers, k);
+  }
+
+  async #run(pairs: Pairs, { plan, signal, deadlineMs, ...limits }: Run) {
     throwIfAborted(signal);
     const start = performance.now();
+    const deadline = deadlineMs === undefined ? undefined : start + deadlineMs;
     const encoder = new PairEncoder(this.#tokenizer, limits);
     const collector = new Collector(this.info, pairs.count);
     const tokenize = await scoreBatches(
@@ -214,10 +301,12 @@ export class Reranker {
             batch.endList();
             query = encoder.query(pairs.query(i));
           }
-          yield* encoder.append(query, pairs.document(i), batch, i, pairs.name(i));
+          // A rule compares documents with each other, so a list stays in one batch.
+          const cut = !plan.rule || (i + 1) % LONGEST_LIST === 0;
+          for (const whole of encoder.append(query, pairs.document(i), batch, i, pairs.name(i))) yield whole && cut;
         }
       },
-      { engine: this.#engine, plan, typed: this.#typed, signal },
+      { engine: this.#engine, plan, deadline, typed: this.#typed, signal },
       (batch) => collector.add(batch),
     );
     const stats: RerankStats = collector.stats({ tokenize, total: performance.now() - start }, encoder.truncated);

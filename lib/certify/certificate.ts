@@ -3,6 +3,7 @@
  */
 import { MatryoshkaError } from "../errors.js";
 import type { ExitHead, TopKRule } from "../exit/rule.js";
+import type { FrontierPoint } from "./frontier.js";
 
 /** Everything that, if it changes, makes a certificate void. */
 export interface Fingerprint {
@@ -37,6 +38,8 @@ export interface Certificate extends Fingerprint {
   readonly createdFrom: string;
   /** Mean compute fraction on the calibration queries: what it saves there, not a promise. */
   readonly computeFraction: number;
+  /** Compute against exactness by scale, on TUNE: what budget mode reads. */
+  readonly frontier?: readonly FrontierPoint[];
 }
 
 /** A request, as far as a certificate cares. */

@@ -4,7 +4,7 @@
 import { Reranker } from "../reranker.js";
 import type { Activation, RerankResult, Truncation } from "../types.js";
 import { type Command, COMMON_HELP, count, layers, MODEL, openOptions, required, text } from "./command.js";
-import { parseExit } from "./exit.js";
+import { EXIT_HELP, parseExit } from "./exit.js";
 import { type Line, lines, parseObject, stringField } from "./input.js";
 import { table } from "./output.js";
 
@@ -21,7 +21,9 @@ out. Prints the documents best first.
   --query Q          what to look for
   --docs FILE|-      documents (default: stdin)
   --top-n N          how many to print (default: all)
-  --exit RULE        full, or layer:8 to stop everybody there (default: full)
+  --exit RULE        when documents stop (default: full):
+                     ${EXIT_HELP}
+  --deadline MS      end by then, with the best estimates so far
   --layers LIST      also show the logits at all exit layers, or at some: 4,8,12
   --max-length N     tokens a sequence may have (default: 512 at most)
   --truncation HOW   document, error or chunk-max (default: document)
@@ -35,6 +37,7 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     docs: { type: "string" },
     "top-n": { type: "string" },
     exit: { type: "string" },
+    deadline: { type: "string" },
     layers: { type: "string" },
     "max-length": { type: "string" },
     truncation: { type: "string" },
@@ -47,6 +50,7 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     const exit = parseExit(text(values, "exit") ?? "full");
     const topN = count(values, "top-n");
     const maxLength = count(values, "max-length");
+    const deadlineMs = count(values, "deadline");
     const wanted = layers(values);
     const documents: Input[] = [];
     for await (const line of lines(text(values, "docs") ?? "-")) documents.push(toDocument(line));
@@ -59,11 +63,15 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
       activation: (text(values, "activation") ?? "sigmoid") as Activation,
       ...(topN !== undefined && { topN }),
       ...(maxLength !== undefined && { maxLength }),
+      ...(deadlineMs !== undefined && { deadlineMs }),
       ...(wanted !== undefined && { layers: wanted }),
       returnDocuments: true,
     });
     if (output.json) return output.object({ query, ...response });
     await output.line(render(response.results));
+    const { certificate, partial } = response.stats;
+    if (certificate) output.note(certificate.holds ? certificate.statement : `No certificate holds. ${certificate.reasons.join(" ")}`);
+    if (partial) output.note("The deadline came before full depth: scores are estimates.");
     if (response.stats.truncated > 0) output.note(`${response.stats.truncated} documents were cut to fit; see --truncation`);
   },
 };

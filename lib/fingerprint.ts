@@ -1,0 +1,41 @@
+/**
+ * What a certificate is tied to: hashes of the model's and the tokenizer's files, with the conditions of the run.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Fingerprint } from "./certify/certificate.js";
+
+/** Hashes by path, size and time of change, so that a process reads each file once. */
+const known = new Map<string, Promise<string>>();
+
+/** Everything that decides a score: config, weights, exit heads. matryoshka.json is left out, as certificates live there. */
+const isModelFile = (name: string) => name === "config.json" || name.endsWith(".safetensors");
+
+/** sha256 of a model's files in the order of their names, and of its tokenizer.json. */
+export async function fingerprint(
+  directory: string,
+  conditions: Pick<Fingerprint, "dtype" | "maxLength">,
+): Promise<Fingerprint> {
+  const names = (await readdir(directory)).filter(isModelFile).sort();
+  const [modelHash, tokenizerHash] = await Promise.all([hash(directory, names), hash(directory, ["tokenizer.json"])]);
+  return { modelHash, tokenizerHash, ...conditions };
+}
+
+async function hash(directory: string, names: readonly string[]): Promise<string> {
+  const paths = names.map((name) => join(directory, name));
+  const stats = await Promise.all(paths.map((path) => stat(path)));
+  const key = paths.map((path, i) => `${path}\0${stats[i]!.size}\0${stats[i]!.mtimeMs}`).join("\0");
+  const found = known.get(key);
+  if (found) return found;
+  const computed = (async () => {
+    const sha = createHash("sha256");
+    for (const path of paths) await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sha, { end: false });
+    return sha.digest("hex");
+  })();
+  known.set(key, computed);
+  computed.catch(() => known.delete(key));
+  return computed;
+}
