@@ -37,7 +37,7 @@ struct Panels {
   const int32_t* sums = nullptr;  ///< [panels × width], s8_dot: sum of a column's s8
 };
 
-/// Row-major activations; stride in bytes.
+/// Row-major activations; stride in bytes. Padding beyond a row's columns must be finite: a step may multiply it by zero.
 struct Rows2d {
   std::byte* data = nullptr;
   size_t stride = 0;
