@@ -388,14 +388,16 @@ describe("fitting", () => {
     }
   });
 
-  it("finds shapes that need less compute than the ones it starts from, on queries it has not seen", () => {
+  it("improves a bad shape, prefers a good one, on queries it has not seen", () => {
+    const flat = exits.map((exit) => ({ ...exit, width: 1, trend: 0 }));
     const tune = synthetic({ lists: 120, m: 40, seed: "tune" });
-    const found = searchShape(tune, exits, K, 0.1, cost, "document");
     const compute = (heads: readonly ExitHead[]): number => {
       const scale = scaleAt(criticalScales(heads, pool.lists.slice(0, 300), pool.layers, K), 0.1, 0.1)!;
       return assess({ ...pool, lists: pool.lists.slice(300) }, topK(heads, scale), K, cost).computeFraction;
     };
-    expect(compute(found)).toBeLessThan(compute(exits));
+    expect(compute(searchShape(tune, [flat], K, 0.1, cost, "document"))).toBeLessThan(compute(flat) - 0.05);
+    expect(compute(searchShape(tune, [flat, exits], K, 0.1, cost, "document"))).toBeLessThan(compute(flat) - 0.05);
+    expect(searchShape({ ...tune, lists: [] }, [flat, exits], K, 0.1, cost, "layer")).toEqual(flat);
   });
 });
 

@@ -27,7 +27,7 @@ export interface CalibrateOptions {
   readonly createdFrom: string;
   /** Exit layers to consider. Defaults to all before full depth. */
   readonly exits?: readonly number[];
-  /** Defaults to "document". */
+  /** "layer" forbids per-document widths. Defaults to "document", which uses them where TUNE says they pay. */
   readonly widths?: WidthKind;
   /** Defaults to 1. */
   readonly seed?: number | string;
@@ -120,8 +120,10 @@ export function fitShape(
   { k, alpha, cost, exits, widths = "document" }: Pick<CalibrateOptions, "k" | "alpha" | "cost" | "exits" | "widths">,
 ): ExitHead[] {
   const layers = exits ?? train.layers.slice(0, -1);
-  const start = fitWidths(train, layers, fitCompensation(train, layers), widths);
-  return searchShape(tune, start, k, alpha, cost, widths);
+  const heads = fitCompensation(train, layers);
+  const kinds: WidthKind[] = widths === "layer" ? ["layer"] : ["layer", "document"];
+  const starts = kinds.map((kind) => fitWidths(train, layers, heads, kind));
+  return searchShape(tune, starts, k, alpha, cost, widths);
 }
 
 function check(k: number, alpha: number, delta: number | null): void {

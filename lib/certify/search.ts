@@ -2,9 +2,9 @@
  * Coordinate search on the TUNE split for the shape that makes the certified rule cheapest.
  *
  * A trial multiplies one exit's half-widths, shifts weight between their constant and their per-document part, or
- * removes the exit. The objective is the compute left on TUNE at scales that lose the top k of α/2, α, 2α and 4α of its
- * lists: at α alone a handful of lists decide, and the search would fit those. Choosing here costs no validity: CAL is
- * never looked at.
+ * removes the exit. It is kept if less compute is left on both halves of TUNE, each at its own scales; and at scales that
+ * lose the top k of α/2 to 8α of the lists, because at α alone a handful of lists decide, and the search would fit those.
+ * Choosing here costs no validity: CAL is never looked at.
  */
 import { type CostShape, fullFlops, stopFlops } from "../exit/cost.js";
 import { exitColumns } from "../exit/replay.js";
@@ -17,9 +17,9 @@ import type { WidthKind } from "./widths.js";
 const FACTORS = [0.5, 0.7, 0.85, 1.2, 1.5, 2];
 /** Share of an exit's typical half-width that is per document. */
 const SHARES = [0, 0.25, 0.5, 0.75, 0.95];
-const RISKS = [0.5, 1, 2, 4];
+const RISKS = [0.5, 1, 2, 4, 8];
 const SWEEPS = 4;
-/** Least gain in mean compute that a change must bring; smaller ones are noise. */
+/** Least gain in compute that a change must bring on each half; smaller ones are noise. */
 const WORTH = 5e-4;
 
 /** One list with what a trial reads. */
@@ -41,43 +41,57 @@ interface Shaped {
   readonly scales: Float64Array;
 }
 
+interface State {
+  readonly lists: readonly Prepared[];
+  readonly exits: readonly Shaped[];
+  /** On each half of the lists. */
+  readonly compute: readonly [number, number];
+}
+
 /**
- * Improves `exits` for the top k at risk α. `"layer"` keeps the widths' shape and only rescales them. Returns at least
- * one exit; with nothing to tune on, `exits` as they are.
+ * Starts from the cheapest of `starts` and improves it for the top k at risk α. `"layer"` only rescales widths,
+ * `"document"` also trades their constant for their per-document part. Returns at least one exit; with nothing to tune
+ * on, the first of `starts`.
  */
 export function searchShape(
   tune: TrajectorySet,
-  exits: readonly ExitHead[],
+  starts: readonly (readonly ExitHead[])[],
   k: number,
   alpha: number,
   cost: CostShape,
   kind: WidthKind,
 ): ExitHead[] {
-  if (tune.lists.length === 0) return [...exits];
-  const prepareAll = (heads: readonly ExitHead[]): Prepared[] =>
-    tune.lists.map((list) => prepare(list, tune.layers, heads, k, cost));
-  let lists = prepareAll(exits);
-  let current = exits.map((head, j) => shape(lists, head, j, k));
-  let best = objective(lists, current, k, alpha);
+  if (tune.lists.length === 0) return [...starts[0]!];
+  const begin = (heads: readonly ExitHead[]): State => {
+    const lists = tune.lists.map((list) => prepare(list, tune.layers, heads, k, cost));
+    const exits = heads.map((head, j) => shape(lists, head, j, k));
+    return { lists, exits, compute: objective(lists, exits, k, alpha) };
+  };
+  let best = starts.map(begin).reduce((a, b) => (total(b) < total(a) ? b : a));
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     const before = best;
-    for (let j = current.length - 1; j >= 0; j--) {
-      for (const proposal of proposals(current[j]!.head, kind === "document" ? typicalChange(lists, j) : 0)) {
-        const trial = current.with(j, shape(lists, proposal, j, k));
-        const compute = objective(lists, trial, k, alpha);
-        if (compute < best - WORTH) [best, current] = [compute, trial];
+    for (let j = best.exits.length - 1; j >= 0; j--) {
+      for (const proposal of proposals(best.exits[j]!.head, kind === "document" ? typicalChange(best.lists, j) : 0)) {
+        const exits = best.exits.with(j, shape(best.lists, proposal, j, k));
+        const trial = { ...best, exits, compute: objective(best.lists, exits, k, alpha) };
+        if (better(trial, best)) best = trial;
       }
-      if (current.length === 1) continue;
+      if (best.exits.length === 1) continue;
       // Without exit j the next exit's change is measured from further back, so all is prepared anew.
-      const fewer = current.filter((_, i) => i !== j).map(({ head }) => head);
-      const fewerLists = prepareAll(fewer);
-      const trial = fewer.map((head, i) => shape(fewerLists, head, i, k));
-      const compute = objective(fewerLists, trial, k, alpha);
-      if (compute <= best) [best, current, lists] = [compute, trial, fewerLists];
+      const fewer = begin(best.exits.filter((_, i) => i !== j).map(({ head }) => head));
+      if (better(fewer, best)) best = fewer;
     }
-    if (before - best < WORTH) break;
+    if (best === before) break;
   }
-  return current.map(({ head }) => ({ ...head, width: Math.fround(head.width), trend: Math.fround(head.trend) }));
+  return best.exits.map(({ head }) => ({ ...head, width: Math.fround(head.width), trend: Math.fround(head.trend) }));
+}
+
+function total({ compute: [a, b] }: State): number {
+  return a + b;
+}
+
+function better({ compute: trial }: State, { compute: best }: State): boolean {
+  return trial[0] < best[0] - WORTH && trial[1] < best[1] - WORTH;
 }
 
 function prepare(
@@ -142,24 +156,33 @@ function shape(lists: readonly Prepared[], head: ExitHead, j: number, k: number)
   return { head, widths, scales };
 }
 
-/** Mean compute over the scales that lose each of the RISKS. */
-function objective(lists: readonly Prepared[], exits: readonly Shaped[], k: number, alpha: number): number {
-  const scales = Float64Array.from(lists, (_, q) =>
-    exits.reduce((max, each) => Math.max(max, each.scales[q]!), 0),
-  ).sort();
-  const at = (risk: number): number => scales[Math.max(0, Math.ceil(lists.length * (1 - risk)) - 1)]!;
-  return (
-    RISKS.reduce((sum, share) => sum + meanCompute(lists, exits, k, at(Math.min(0.9, share * alpha))), 0) / RISKS.length
-  );
+/** Compute of the two halves of the lists, each the mean over the scales that lose each of the RISKS there. */
+function objective(lists: readonly Prepared[], exits: readonly Shaped[], k: number, alpha: number): [number, number] {
+  const half = (parity: number): number => {
+    const members = lists.map((_, q) => q).filter((q) => q % 2 === parity);
+    const scales = Float64Array.from(members, (q) =>
+      exits.reduce((max, each) => Math.max(max, each.scales[q]!), 0),
+    ).sort();
+    const at = (risk: number): number => scales[Math.max(0, Math.ceil(scales.length * (1 - risk)) - 1)] ?? 0;
+    const compute = (share: number): number => meanCompute(lists, members, exits, k, at(Math.min(0.9, share * alpha)));
+    return RISKS.reduce((sum, share) => sum + compute(share), 0) / RISKS.length;
+  };
+  return [half(0), half(1)];
 }
 
 /** The top-k rule in doubles: what is compared here is only ever the cost. */
-function meanCompute(lists: readonly Prepared[], exits: readonly Shaped[], k: number, scale: number): number {
+function meanCompute(
+  lists: readonly Prepared[],
+  members: readonly number[],
+  exits: readonly Shaped[],
+  k: number,
+  scale: number,
+): number {
   const size = Math.max(0, ...lists.map(({ m }) => m));
   const alive = new Uint32Array(size);
   const low = new Float64Array(size);
   let total = 0;
-  for (let q = 0; q < lists.length; q++) {
+  for (const q of members) {
     const { m, estimates, costs } = lists[q]!;
     let n = m;
     for (let d = 0; d < n; d++) alive[d] = d;
@@ -183,5 +206,5 @@ function meanCompute(lists: readonly Prepared[], exits: readonly Shaped[], k: nu
     const full = costs[exits.length]!;
     for (let i = 0; i < n; i++) total += full[alive[i]!]!;
   }
-  return total / lists.length;
+  return total / Math.max(1, members.length);
 }
