@@ -36,7 +36,7 @@ describe("a ranking", () => {
     fc.assert(
       fc.property(fc.array(number, { maxLength: 40 }), (logits) => {
         const documents = logits.map(String);
-        const ranked = rank(documents, collect(logits), options, 2);
+        const ranked = rank(documents, collect(logits), options, { type: "full" }, 2);
         const numbers = ranked.filter(({ logit }) => !Number.isNaN(logit));
         expect(ranked.slice(0, numbers.length)).toEqual(numbers);
         expect(new Set(ranked.map(({ index }) => index)).size).toBe(logits.length);

@@ -1,0 +1,159 @@
+/**
+ * Exits as callers ask for them: rules, certificates, budgets, deadlines, audits.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { Certificate } from "../lib/certify/certificate.js";
+import { fingerprint } from "../lib/fingerprint.js";
+import { Reranker } from "../lib/index.js";
+import { makeModel } from "./fixtures/make-model.js";
+
+const model = makeModel({ layers: 4, exitLayers: [1, 2, 3, 4], seed: 9 });
+afterAll(() => model.remove());
+
+const documents = Array.from({ length: 30 }, (_, i) => `w${i} ${"w1 w2 w3 ".repeat(i % 4)}`);
+const options = { maxLength: 32 } as const;
+
+/** Puts a certificate for the model's own f32 scores into matryoshka.json, with `changes`. */
+async function certify(changes: Partial<Certificate> = {}): Promise<void> {
+  const certificate: Certificate = {
+    ...(await fingerprint(model.directory, { dtype: "f32", maxLength: options.maxLength })),
+    kind: "exact-top-k",
+    k: 10,
+    alpha: 0.05,
+    delta: 0.05,
+    scale: 1,
+    widths: [1, 2, 3].map((layer) => ({ layer, slope: 1, offset: 0, width: 1e-3, trend: 0 })),
+    n: 100,
+    candidates: { min: 5, max: 100 },
+    createdFrom: "test",
+    computeFraction: 0.5,
+    frontier: [
+      { scale: 0, compute: 0.3, exactTopK: 0.1 },
+      { scale: 10, compute: 0.9, exactTopK: 1 },
+    ],
+    ...changes,
+  };
+  const path = join(model.directory, "matryoshka.json");
+  const { certificates: _, ...rest } = JSON.parse(readFileSync(path, "utf8")) as { certificates?: unknown };
+  writeFileSync(path, JSON.stringify({ ...rest, certificates: [certificate] }));
+}
+
+const open = (more = {}) => Reranker.open(model.directory, { dtype: "f32", threads: 1, ...more });
+
+describe("top-k with a certificate", () => {
+  it("returns full depth's scores for whoever ran to the end, and everybody else after them", async () => {
+    await certify();
+    await using reranker = await open();
+    const full = await reranker.rerank("w1 w2", documents, options);
+    const exact = new Map(full.results.map(({ index, logit }) => [index, logit]));
+    const { results, stats } = await reranker.rerank("w1 w2", documents, { ...options, exit: { type: "top-k", k: 5 } });
+    expect(stats.certificate).toMatchObject({ holds: true, statement: expect.stringContaining("first 10 results") });
+    const stopped = results.findIndex((r) => !r.exact);
+    expect(stopped).toBeGreaterThanOrEqual(10);
+    expect(results.slice(stopped).every((r) => !r.exact && r.exitLayer < 4)).toBe(true);
+    for (const { index, logit } of results.slice(0, stopped)) expect(logit).toBe(exact.get(index));
+    expect(stats.computeFraction).toBeLessThan(1);
+    expect(Object.values(stats.exitHistogram).reduce((a, b) => a + b)).toBe(documents.length);
+  });
+
+  it.each([
+    ["another dtype", { dtype: "bf16" }, "dtype"],
+    ["another model", { modelHash: "0" }, "model"],
+    ["another tokenizer", { tokenizerHash: "0" }, "tokenizer"],
+    ["another maximum length", { maxLength: 64 }, "maximum length"],
+    ["fewer results", { k: 3 }, "first 3 results"],
+    ["shorter lists", { candidates: { min: 5, max: 20 } }, "20 candidates"],
+  ])("is void where it was made with %s: full depth runs and the statistics say why", async (_, changes, word) => {
+    await certify(changes);
+    await using reranker = await open();
+    const { stats } = await reranker.rerank("w1", documents, { ...options, exit: { type: "top-k", k: 10 } });
+    expect(stats.certificate).toMatchObject({ holds: false, reasons: [expect.stringContaining(word)] });
+    expect(stats.computeFraction).toBe(1);
+  });
+
+  it("is audited on the share of queries that was asked for", async () => {
+    await certify();
+    await using reranker = await open({ audit: 1 });
+    for (let i = 0; i < 5; i++) {
+      const { results, stats } = await reranker.rerank(`w${i}`, documents, { ...options, exit: { type: "top-k" } });
+      expect(stats.audit).toMatchObject({ audited: i + 1, alarm: expect.any(Boolean) });
+      expect(results.every((r) => r.exact)).toBe(true);
+    }
+  });
+});
+
+describe("a budget", () => {
+  it("spends less where it is smaller, promises nothing, and refuses what it cannot meet", async () => {
+    await certify();
+    await using reranker = await open();
+    const spend = async (compute: number) =>
+      (await reranker.rerank("w1", documents, { ...options, exit: { type: "budget", compute } })).stats;
+    const [low, high] = [await spend(0.31), await spend(0.9)];
+    expect(low.computeFraction).toBeLessThanOrEqual(high.computeFraction);
+    expect(low.certificate?.holds).toBe(false);
+    await expect(spend(0.2)).rejects.toMatchObject({ code: "ERR_INVALID_ARGUMENT" });
+  });
+});
+
+describe("confidence", () => {
+  it("stops everybody where a threshold is tiny, nobody where it is 1", async () => {
+    await using reranker = await open();
+    const run = async (threshold: number, over: "pair" | "list") =>
+      (await reranker.rerank("w1", documents, { ...options, exit: { type: "confidence", over, thresholds: { 2: threshold } } }))
+        .stats.exitHistogram;
+    for (const over of ["pair", "list"] as const) {
+      expect(await run(1e-9, over)).toEqual({ 2: documents.length });
+      expect(await run(1, over)).toEqual({ 4: documents.length });
+    }
+  });
+
+  it("stops what the first stage had settled, and asks for its scores", async () => {
+    await using reranker = await open();
+    const exit = { type: "confidence", thresholds: { 1: 1 }, difficulty: { below: 0.5, k: 5 } } as const;
+    const firstStageScores = documents.map((_, i) => documents.length - i);
+    const { stats } = await reranker.rerank("w1", documents, { ...options, exit, firstStageScores });
+    expect(stats.exitHistogram[1]).toBeGreaterThan(0);
+    expect(stats.exitHistogram[4]).toBeGreaterThan(0);
+    await expect(reranker.rerank("w1", documents, { ...options, exit })).rejects.toMatchObject({
+      code: "ERR_INVALID_ARGUMENT",
+      message: expect.stringContaining("firstStageScores"),
+    });
+  });
+});
+
+describe("a deadline", () => {
+  it("ends the call with what is known by then", async () => {
+    await using reranker = await open();
+    const many = Array.from({ length: 4000 }, (_, i) => documents[i % documents.length]!);
+    const { results, stats } = await reranker.rerank("w1", many, { ...options, deadlineMs: 0.001 });
+    expect(stats.partial).toBe(true);
+    expect(results).toHaveLength(many.length);
+    expect(results.every((r) => !r.exact && Number.isFinite(r.logit))).toBe(true);
+  });
+});
+
+describe("an exit that makes no sense", () => {
+  it.each([
+    [{ type: "topk" }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "top-k", k: 0 }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "top-k", kk: 3 }, "ERR_UNKNOWN_OPTION"],
+    [{ type: "budget" }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "budget", compute: 2 }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "confidence", thresholds: {} }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "confidence", thresholds: { 4: 0.5 } }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "confidence", thresholds: { 1: 2 } }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "layer" }, "ERR_INVALID_ARGUMENT"],
+    [{ type: "layer", layer: 9 }, "ERR_INVALID_ARGUMENT"],
+  ])("is refused: %j", async (exit, code) => {
+    await using reranker = await open();
+    await expect(reranker.rerank("w1", documents, { ...options, exit: exit as never })).rejects.toMatchObject({ code });
+  });
+
+  it("does not decide about windows of a document", async () => {
+    await using reranker = await open();
+    const call = reranker.rerank("w1", documents, { ...options, truncation: "chunk-max", exit: { type: "top-k" } });
+    await expect(call).rejects.toMatchObject({ code: "ERR_INVALID_ARGUMENT" });
+  });
+});
