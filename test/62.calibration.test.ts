@@ -560,7 +560,8 @@ describe("groups", () => {
 
 describe("budgets", () => {
   it("choose the largest scale that is cheap enough, and say what is certified there", () => {
-    const points = frontier({ ...pool, lists: pool.lists.slice(0, 150) }, exits, K, Math.max(...scales), cost);
+    const points = frontier({ ...pool, lists: pool.lists.slice(0, 150) }, exits, K, cost, scales.slice(150), 0.05);
+    for (const [i, point] of points.entries()) if (i > 0) expect(point.alpha).toBeLessThanOrEqual(points[i - 1]!.alpha);
     const { compute: cheapest } = points[0]!;
     const budget = (cheapest + 1) / 2;
     const scale = scaleForBudget(points, budget);

@@ -114,6 +114,8 @@ describe("a certificate", () => {
       ["widths", [null]],
       ["widths", {}],
       ["createdFrom", 3],
+      ["frontier", 7],
+      ["frontier", [{ scale: "x" }]],
     ];
     for (const [field, value] of damage) {
       expect(() => parseCertificates([{ ...certificate, [field]: value }], "matryoshka.json"), field).toThrow(

@@ -9,7 +9,7 @@ import { assess } from "./assess.js";
 import type { Certificate, Fingerprint } from "./certificate.js";
 import { fitCompensation } from "./compensation.js";
 import { criticalScales } from "./critical-scale.js";
-import { type FrontierPoint, frontier } from "./frontier.js";
+import { frontier } from "./frontier.js";
 import { groupScales, scaleAt } from "./groups.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
 import { searchShape } from "./search.js";
@@ -45,8 +45,6 @@ export type Calibration =
       readonly feasible: true;
       readonly certificate: Certificate;
       readonly split: Split;
-      /** Compute against exactness on TUNE (on CAL where the shape was given), for budgets. */
-      readonly frontier: readonly FrontierPoint[];
     }
   | {
       readonly feasible: false;
@@ -103,14 +101,9 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
+    frontier: frontier(options.shape ? cal : tune, exits, k, cost, scales, delta ?? 0.05),
   };
-  const largest = scales.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), scale);
-  return {
-    feasible: true,
-    certificate,
-    split,
-    frontier: frontier(options.shape ? cal : tune, exits, k, largest, cost),
-  };
+  return { feasible: true, certificate, split };
 }
 
 /** Heads and widths on TRAIN, exits and shapes on TUNE. */

@@ -38,7 +38,7 @@ export interface Certificate extends Fingerprint {
   readonly createdFrom: string;
   /** Mean compute fraction on the calibration queries: what it saves there, not a promise. */
   readonly computeFraction: number;
-  /** Compute against exactness by scale, on TUNE: what budget mode reads. */
+  /** Compute against exactness by scale: what budget mode reads. */
   readonly frontier?: readonly FrontierPoint[];
 }
 
@@ -163,6 +163,11 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
       Array.isArray(c.widths) && c.widths.every(isExitHead),
       "a list of { layer, slope, offset, width, trend }",
     );
+    const points = c.frontier as { scale?: unknown; compute?: unknown }[] | undefined;
+    const fine =
+      points === undefined ||
+      (Array.isArray(points) && points.every((p) => number(p?.scale, 0, 3.4e38) && number(p?.compute, 0, 1.001)));
+    need("frontier", fine, "a list of { scale, compute, exactTopK, alpha }");
     return entry as Certificate;
   });
 }

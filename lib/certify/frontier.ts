@@ -6,32 +6,43 @@ import type { CostShape } from "../exit/cost.js";
 import type { ExitHead } from "../exit/rule.js";
 import type { TrajectorySet } from "../exit/trajectory.js";
 import { assess } from "./assess.js";
+import { criticalScales } from "./critical-scale.js";
 import { riskUpperBound } from "./pvalues.js";
 
 export interface FrontierPoint {
   readonly scale: number;
-  /** Mean fraction of full depth's FLOPs. */
+  /** Mean fraction of full depth's FLOPs on TUNE. */
   readonly compute: number;
+  /** Share of queries whose top k is full depth's, on TUNE. */
   readonly exactTopK: number;
+  /** Largest share of queries for which it may not be: certified on CAL, for all points at once. */
+  readonly alpha: number;
 }
 
+const POINTS = 24;
+
 /**
- * Compute and exactness of the top-k rule over a grid of scales, cheapest first, on TUNE. `largest` is the scale at
- * which nothing is lost there (the largest critical scale).
+ * What the top-k rule costs and keeps over a grid of scales, cheapest first, up to the scale at which nothing is lost on
+ * TUNE. `scales` are the critical scales of CAL; the bounds hold together with probability ≥ 1 − δ, so that a budget may
+ * pick any of them, also if TUNE and CAL are the same queries.
  */
 export function frontier(
   tune: TrajectorySet,
   exits: readonly ExitHead[],
   k: number,
-  largest: number,
   cost: CostShape,
-  points = 24,
+  scales: ArrayLike<number>,
+  delta: number,
 ): FrontierPoint[] {
-  return Array.from({ length: points }, (_, i) => {
-    // Denser near 0, where compute changes fastest.
-    const scale = Math.fround(largest * (i / (points - 1)) ** 2);
+  const largest = criticalScales(exits, tune.lists, tune.layers, k).reduce(
+    (a, b) => (Number.isFinite(b) ? Math.max(a, b) : a),
+    0,
+  );
+  // Denser near 0, where compute changes fastest.
+  const grid = Array.from({ length: POINTS }, (_, i) => Math.fround(largest * (i / (POINTS - 1)) ** 2));
+  return [...new Set(grid)].map((scale) => {
     const { computeFraction, exactTopK } = assess(tune, { type: "top-k", k, scale, exits }, k, cost);
-    return { scale, compute: computeFraction, exactTopK };
+    return { scale, compute: computeFraction, exactTopK, alpha: certifiedAlpha(scales, scale, delta / POINTS) };
   });
 }
 
