@@ -21,9 +21,15 @@ function newest(...paths) {
 
 function run(title, command, args) {
   console.error(`${title} …`);
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", 2, 2],
+    shell: process.platform === "win32",
+  });
   if (status === 0) return;
-  console.error(`${title} failed${error ? `: ${error.message}` : ""}. It needs Node 20, CMake 3.22 and a C++17 compiler.`);
+  console.error(
+    `${title} failed${error ? `: ${error.message}` : ""}. It needs Node 20, CMake 3.22 and a C++17 compiler.`,
+  );
   process.exit(1);
 }
 

@@ -18,14 +18,17 @@ const DEPTHS = [4, 8, 12] as const;
 const demo = JSON.parse(readFileSync(new URL("./data/demo.json", import.meta.url), "utf8")) as Demo;
 const passages = new Map(demo.passages.map((p) => [p.id, p]));
 const bold = (words: string) => (process.stdout.isTTY ? `\x1b[1m${words}\x1b[0m` : words);
-const fit = (words: string, width: number) => (words.length > width ? `${words.slice(0, width - 1)}…` : words.padEnd(width));
+const clipped = (words: string, width: number) =>
+  words.length > width ? `${words.slice(0, width - 1)}…` : words.padEnd(width);
 
 const opening = performance.now();
 await using reranker = await Reranker.open();
 const opened = performance.now() - opening;
 
 const { info } = reranker;
-console.log(`${info.family}, ${info.layers} layers × ${info.hidden}, an exit after each; runs on ${info.backend}, opened in ${opened.toFixed(0)} ms`);
+console.log(
+  `${info.family}, ${info.layers} layers × ${info.hidden}, an exit after each; runs on ${info.backend}, opened in ${opened.toFixed(0)} ms`,
+);
 console.log(`${demo.passages.length} passages, ${demo.queries.length} queries. ${demo.source}, ${demo.licence}.`);
 console.log(demo.note);
 
@@ -47,17 +50,21 @@ for (const { text, candidates, relevant } of demo.queries) {
     const cells = orders.map((order, i) => {
       const { document, logits } = order[rank]!;
       const mark = relevant.includes(document!.id) ? "*" : " ";
-      return `${logits![DEPTHS[i]!]!.toFixed(2).padStart(6)} ${mark} ${fit(passages.get(document!.id)!.title, 29)}  `;
+      return `${logits![DEPTHS[i]!]!.toFixed(2).padStart(6)} ${mark} ${clipped(passages.get(document!.id)!.title, 29)}  `;
     });
     console.log(`${String(rank + 1).padStart(4)}  ${cells.join("")}`.trimEnd());
   }
   const places = orders.map((order) => order.findIndex((r) => relevant.includes(r.document!.id)) + 1);
   const bm25 = candidates.findIndex((id) => relevant.includes(id)) + 1;
-  console.log(`      the judged passage (*) is at rank ${places.join(", ")} after ${DEPTHS.join(", ")} layers; BM25 had it at ${bm25}`);
+  console.log(
+    `      the judged passage (*) is at rank ${places.join(", ")} after ${DEPTHS.join(", ")} layers; BM25 had it at ${bm25}`,
+  );
   const best = results[0]!;
   console.log(`      best: ${best.score.toFixed(3)}  ${passages.get(best.document!.id)!.text.slice(0, 150).trim()}…`);
 }
 
 const seconds = milliseconds / 1e3;
-console.log(`\n${pairs} pairs, ${tokens} tokens in ${seconds.toFixed(2)} s, tokenization included: ${(pairs / seconds).toFixed(0)} pairs/s at full depth`);
+console.log(
+  `\n${pairs} pairs, ${tokens} tokens in ${seconds.toFixed(2)} s, tokenization included: ${(pairs / seconds).toFixed(0)} pairs/s at full depth`,
+);
 console.log(`${info.backend}; ${machine().features.join(" ")}; Node ${process.version}`);

@@ -5,10 +5,10 @@
  * Run: npm run bench:footprint
  */
 import { execFileSync } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Reranker } from "../dist/index.js";
 import { machine, median } from "./machine.ts";
@@ -73,10 +73,14 @@ if (part !== undefined) {
   const resident = run<number[]>("growth");
   const loop = run<{ p50: number; p99: number; max: number }>("loop");
   console.log(machine().line);
-  console.log(`open the default model      ${median(opens.map((o) => o.milliseconds)).toFixed(0)} ms, median of ${opens.length}`);
+  console.log(
+    `open the default model      ${median(opens.map((o) => o.milliseconds)).toFixed(0)} ms, median of ${opens.length}`,
+  );
   console.log(
     `resident memory it adds     ${mib(added).toFixed(0)} MiB = ${(added / file).toFixed(2)} × the weight file (${mib(file).toFixed(0)} MiB)`,
   );
   console.log(`resident after 1,000 … 10,000 pairs  ${resident.map((r) => mib(r).toFixed(0)).join(" ")} MiB`);
-  console.log(`event loop delay over 2,000 pairs    p50 ${loop.p50.toFixed(1)}, p99 ${loop.p99.toFixed(1)}, max ${loop.max.toFixed(1)} ms`);
+  console.log(
+    `event loop delay over 2,000 pairs    p50 ${loop.p50.toFixed(1)}, p99 ${loop.p99.toFixed(1)}, max ${loop.max.toFixed(1)} ms`,
+  );
 }

@@ -8,10 +8,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Dtype, Reranker } from "../dist/index.js";
 import { passageText, readCorpus, readQueries, readSplit } from "../dist/eval/beir.js";
 import { evaluate } from "../dist/eval/metrics.js";
 import { candidates, readRun } from "../dist/eval/trec-run.js";
+import { type Dtype, Reranker } from "../dist/index.js";
 import { machine } from "./machine.ts";
 
 const DATA = fileURLToPath(new URL("../../shared/data/eval", import.meta.url));
@@ -46,7 +46,10 @@ async function measured(reranker: Reranker, set: string): Promise<{ queries: num
     const inOrder = results.toSorted((a, b) => a.index - b.index);
     DEPTHS.forEach((layer, i) => {
       const order = inOrder.toSorted((a, b) => b.logits![layer]! - a.logits![layer]!);
-      rankings[i]!.set(query, order.map(({ index }) => ids[index]!));
+      rankings[i]!.set(
+        query,
+        order.map(({ index }) => ids[index]!),
+      );
     });
   }
   const ndcg = rankings.map((ranking) => evaluate(ranking, qrels, ["nDCG@10"]).mean["nDCG@10"]!);
@@ -58,13 +61,17 @@ if (!existsSync(DATA)) {
   console.log("skipped: the evaluation sets are not at ../shared/data/eval");
 } else {
   await using reranker = await Reranker.open(undefined, { dtype: values.dtype as Dtype });
-  console.log(`${machine().line}\n${reranker.info.backend}; nDCG@10 of BM25's top 100 after ${DEPTHS.join(", ")} layers (the card's figure)`);
+  console.log(
+    `${machine().line}\n${reranker.info.backend}; nDCG@10 of BM25's top 100 after ${DEPTHS.join(", ")} layers (the card's figure)`,
+  );
   let worst = 0;
   for (const [set, card] of Object.entries(CARD)) {
     const { queries, pairs, ndcg } = await measured(reranker, set);
     worst = Math.max(worst, ...ndcg.map((value, i) => Math.abs(value - card[i]!)));
     const cells = ndcg.map((value, i) => `${value.toFixed(4)} (${card[i]!.toFixed(4)})`);
-    console.log(`${set.padEnd(16)} ${String(queries).padStart(4)} queries ${String(pairs).padStart(5)} pairs  ${cells.join("  ")}`);
+    console.log(
+      `${set.padEnd(16)} ${String(queries).padStart(4)} queries ${String(pairs).padStart(5)} pairs  ${cells.join("  ")}`,
+    );
   }
   console.log(`largest difference ${worst.toFixed(4)}, bound ${BOUND}`);
   process.exitCode = worst > BOUND ? 1 : 0;

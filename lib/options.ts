@@ -140,7 +140,11 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
   };
   const decides = resolved.exit.type !== "full" && resolved.exit.type !== "layer";
   if (decides && resolved.truncation === "chunk-max")
-    throw invalid('"document" or "error", because a rule decides about whole documents,', `${what}.truncation`, "chunk-max");
+    throw invalid(
+      '"document" or "error", because a rule decides about whole documents,',
+      `${what}.truncation`,
+      "chunk-max",
+    );
   const depth = resolved.exit.type === "layer" ? resolved.exit.layer : exitLayers.at(-1)!;
   const possible = exitLayers.filter((layer) => layer <= depth);
   const { layers } = resolved;

@@ -101,8 +101,12 @@ describe("confidence", () => {
   it("stops everybody where a threshold is tiny, nobody where it is 1", async () => {
     await using reranker = await open();
     const run = async (threshold: number, over: "pair" | "list") =>
-      (await reranker.rerank("w1", documents, { ...options, exit: { type: "confidence", over, thresholds: { 2: threshold } } }))
-        .stats.exitHistogram;
+      (
+        await reranker.rerank("w1", documents, {
+          ...options,
+          exit: { type: "confidence", over, thresholds: { 2: threshold } },
+        })
+      ).stats.exitHistogram;
     for (const over of ["pair", "list"] as const) {
       expect(await run(1e-9, over)).toEqual({ 2: documents.length });
       expect(await run(1, over)).toEqual({ 4: documents.length });

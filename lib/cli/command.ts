@@ -65,7 +65,9 @@ export function readArguments(command: Command, args: readonly string[]): { valu
     if (token.kind !== "option") continue;
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined;
     if (!option)
-      throw new UsageError(`unknown option ${token.rawName}; did you mean --${nearest(token.name, Object.keys(options))}?`);
+      throw new UsageError(
+        `unknown option ${token.rawName}; did you mean --${nearest(token.name, Object.keys(options))}?`,
+      );
     if (option.type === "string" && token.value === undefined) throw new UsageError(`${token.rawName} needs a value`);
     if (option.type === "boolean" && token.value !== undefined) throw new UsageError(`${token.rawName} takes no value`);
   }
@@ -92,7 +94,8 @@ export function required(values: Values, name: string): string {
 export function count(values: Values, name: string): number | undefined {
   const value = text(values, name);
   if (value === undefined) return undefined;
-  if (!/^[1-9]\d{0,9}$/.test(value)) throw new UsageError(`--${name} needs a whole number from 1, got ${JSON.stringify(value)}`);
+  if (!/^[1-9]\d{0,9}$/.test(value))
+    throw new UsageError(`--${name} needs a whole number from 1, got ${JSON.stringify(value)}`);
   return Number(value);
 }
 
@@ -100,7 +103,8 @@ export function count(values: Values, name: string): number | undefined {
 export function layers(values: Values): "all" | number[] | undefined {
   const value = text(values, "layers");
   if (value === undefined || value === "all") return value;
-  if (!/^\d+(,\d+)*$/.test(value)) throw new UsageError(`--layers needs all or numbers such as 4,8,12, got ${JSON.stringify(value)}`);
+  if (!/^\d+(,\d+)*$/.test(value))
+    throw new UsageError(`--layers needs all or numbers such as 4,8,12, got ${JSON.stringify(value)}`);
   return value.split(",").map(Number);
 }
 

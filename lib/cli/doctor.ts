@@ -55,21 +55,35 @@ Exits with 1 if the self-test of the bundled model fails.`,
           ["node", `${report.node} on ${report.platform}`],
           ["cpu", `${report.cpu}, ${report.threads} threads, ${report.memoryGiB} GiB`],
           ["features", features.join(" ") || "none that the kernels use"],
-          ["instruction set", process.env.MATRYOSHKA_ISA ? `${process.env.MATRYOSHKA_ISA} (forced)` : `${isas[0]} (of ${isas.join(", ")})`],
+          [
+            "instruction set",
+            process.env.MATRYOSHKA_ISA
+              ? `${process.env.MATRYOSHKA_ISA} (forced)`
+              : `${isas[0]} (of ${isas.join(", ")})`,
+          ],
           ["device", `cpu: ${report.device.reason}`],
           ["dtype", `${chosen.dtype}: ${chosen.reason}`],
-          ...tests.map((t) => [`self-test ${t.dtype}`, `${t.passed ? "passed" : "FAILED"} on ${t.backend}, off by ${t.error.toExponential(1)} (limit ${t.limit})`]),
+          ...tests.map((t) => [
+            `self-test ${t.dtype}`,
+            `${t.passed ? "passed" : "FAILED"} on ${t.backend}, off by ${t.error.toExponential(1)} (limit ${t.limit})`,
+          ]),
         ]),
       );
     if (!tests.every((t) => t.passed))
-      throw new MatryoshkaError("ERR_INTERNAL", "The self-test failed: this build must not be trusted on this machine. Rebuild it, or report it with this output.");
+      throw new MatryoshkaError(
+        "ERR_INTERNAL",
+        "The self-test failed: this build must not be trusted on this machine. Rebuild it, or report it with this output.",
+      );
   },
 };
 
 async function selfTest(dtype: Exclude<Dtype, "auto">) {
   await using reranker = await Reranker.open(undefined, { dtype });
   const last = reranker.info.layers;
-  const { logits } = await reranker.score(KNOWN.documents.map((document) => ({ query: KNOWN.query, document })), { layers: [last] });
+  const { logits } = await reranker.score(
+    KNOWN.documents.map((document) => ({ query: KNOWN.query, document })),
+    { layers: [last] },
+  );
   const error = Math.max(...KNOWN.logits.map((known, i) => Math.abs(logits[last]![i]! - known)));
   const limit = TOLERANCE[dtype];
   return { dtype, backend: reranker.info.backend, error, limit, passed: error <= limit };

@@ -9,7 +9,8 @@ export const EXIT_HELP = `full; layer:8 (everybody stops there); top-k:10 or top
                      certificate); budget:0.5 (mean share of full compute); confidence:4=0.9,8=0.95
                      (thresholds by layer) or confidence-list:…`;
 
-const number = (word: string | undefined) => (word !== undefined && /^\d+(\.\d+)?$/.test(word) ? Number(word) : undefined);
+const number = (word: string | undefined) =>
+  word !== undefined && /^\d+(\.\d+)?$/.test(word) ? Number(word) : undefined;
 
 function thresholds(words: string | undefined): Record<number, number> | undefined {
   const pairs = words?.split(",").map((pair) => pair.split("=")) ?? [];

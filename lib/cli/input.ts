@@ -34,10 +34,15 @@ export function parseObject({ text, where }: Line): Record<string, unknown> {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${where}: expected a JSON object but the line does not parse`, { cause });
+    throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${where}: expected a JSON object but the line does not parse`, {
+      cause,
+    });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${where}: expected a JSON object but received ${text.slice(0, 40)}`);
+    throw new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `${where}: expected a JSON object but received ${text.slice(0, 40)}`,
+    );
   return value as Record<string, unknown>;
 }
 
@@ -45,7 +50,10 @@ export function parseObject({ text, where }: Line): Record<string, unknown> {
 export function stringField(object: Record<string, unknown>, field: string, { where }: Line): string {
   const value = object[field];
   if (typeof value !== "string")
-    throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${where}: expected a string under ${JSON.stringify(field)} but received ${typeof value}`);
+    throw new MatryoshkaError(
+      "ERR_INVALID_ARGUMENT",
+      `${where}: expected a string under ${JSON.stringify(field)} but received ${typeof value}`,
+    );
   return value;
 }
 
@@ -53,7 +61,11 @@ async function assertFile(file: string): Promise<void> {
   try {
     if (!(await stat(file)).isDirectory()) return;
   } catch (cause) {
-    throw new MatryoshkaError("ERR_FILE", `Expected a readable file but ${file} cannot be opened (${(cause as NodeJS.ErrnoException).code})`, { cause });
+    throw new MatryoshkaError(
+      "ERR_FILE",
+      `Expected a readable file but ${file} cannot be opened (${(cause as NodeJS.ErrnoException).code})`,
+      { cause },
+    );
   }
   throw new MatryoshkaError("ERR_FILE", `Expected a file but ${file} is a directory`);
 }

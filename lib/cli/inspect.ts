@@ -30,10 +30,16 @@ Example: matryoshka inspect models/default`,
         ["vocabulary", `${model.vocab} tokens`],
         ["longest sequence", `${model.maxTokens} tokens`],
         ["parameters", `${(model.parameters / 1e6).toFixed(1)} M`],
-        ["weight files", `${(model.fileBytes / 1e6).toFixed(1)} MB (${Object.entries(model.storedTypes).map(([type, n]) => `${n} × ${type}`).join(", ")})`],
+        [
+          "weight files",
+          `${(model.fileBytes / 1e6).toFixed(1)} MB (${Object.entries(model.storedTypes)
+            .map(([type, n]) => `${n} × ${type}`)
+            .join(", ")})`,
+        ],
         ["dtype here", `${dtype.dtype}: ${dtype.reason}`],
       ]),
     );
-    if (model.provenance !== undefined) await output.line(`provenance\n${JSON.stringify(model.provenance, undefined, 2)}`);
+    if (model.provenance !== undefined)
+      await output.line(`provenance\n${JSON.stringify(model.provenance, undefined, 2)}`);
   },
 };

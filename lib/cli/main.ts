@@ -25,14 +25,18 @@ ${Object.entries(COMMANDS)
 matryoshka COMMAND --help explains one. --version prints the version.`;
 
 function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
   return version;
 }
 
 function find(name: string): Command {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command) return command;
-  throw new UsageError(`unknown command ${JSON.stringify(name)}; did you mean ${nearest(name, Object.keys(COMMANDS))}?`);
+  throw new UsageError(
+    `unknown command ${JSON.stringify(name)}; did you mean ${nearest(name, Object.keys(COMMANDS))}?`,
+  );
 }
 
 async function main([name, ...args]: readonly string[]): Promise<number> {

@@ -39,7 +39,9 @@ export class Output {
 
   error(code: string, message: string): void {
     this.#clear();
-    process.stderr.write(this.json ? `${JSON.stringify({ error: { code, message } })}\n` : `matryoshka: ${code}: ${message}\n`);
+    process.stderr.write(
+      this.json ? `${JSON.stringify({ error: { code, message } })}\n` : `matryoshka: ${code}: ${message}\n`,
+    );
   }
 
   #clear(): void {
@@ -55,7 +57,9 @@ export function table(rows: readonly (readonly (string | number)[])[]): string {
     .map((row) =>
       row
         .map((cell, c) => {
-          const right = rows.slice(1).every((r) => typeof r[c] === "number" || /^-?[\d.,]+( ?[%×a-zA-Z/]*)?$/.test(String(r[c])));
+          const right = rows
+            .slice(1)
+            .every((r) => typeof r[c] === "number" || /^-?[\d.,]+( ?[%×a-zA-Z/]*)?$/.test(String(r[c])));
           return right ? String(cell).padStart(widths[c]!) : String(cell).padEnd(widths[c]!);
         })
         .join("  ")

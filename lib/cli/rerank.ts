@@ -3,7 +3,7 @@
  */
 import { Reranker } from "../reranker.js";
 import type { Activation, RerankResult, Truncation } from "../types.js";
-import { type Command, COMMON_HELP, count, layers, MODEL, openOptions, required, text } from "./command.js";
+import { COMMON_HELP, type Command, count, layers, MODEL, openOptions, required, text } from "./command.js";
 import { EXIT_HELP, parseExit } from "./exit.js";
 import { type Line, lines, parseObject, stringField } from "./input.js";
 import { table } from "./output.js";
@@ -70,9 +70,11 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     if (output.json) return output.object({ query, ...response });
     await output.line(render(response.results));
     const { certificate, partial } = response.stats;
-    if (certificate) output.note(certificate.holds ? certificate.statement : `No certificate holds. ${certificate.reasons.join(" ")}`);
+    if (certificate)
+      output.note(certificate.holds ? certificate.statement : `No certificate holds. ${certificate.reasons.join(" ")}`);
     if (partial) output.note("The deadline came before full depth: scores are estimates.");
-    if (response.stats.truncated > 0) output.note(`${response.stats.truncated} documents were cut to fit; see --truncation`);
+    if (response.stats.truncated > 0)
+      output.note(`${response.stats.truncated} documents were cut to fit; see --truncation`);
   },
 };
 

@@ -3,7 +3,7 @@
  */
 import { Reranker } from "../reranker.js";
 import type { Pair } from "../types.js";
-import { type Command, COMMON_HELP, count, layers, MODEL, openOptions, required, text } from "./command.js";
+import { COMMON_HELP, type Command, count, layers, MODEL, openOptions, required, text } from "./command.js";
 import { lines, parseObject, stringField } from "./input.js";
 import type { Output } from "./output.js";
 
@@ -55,6 +55,14 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
   },
 };
 
-async function write(output: Output, index: number, depths: readonly number[], logits: Readonly<Record<number, Float32Array>>, i: number) {
-  await output.line(JSON.stringify({ index, scores: Object.fromEntries(depths.map((layer) => [layer, logits[layer]![i]!])) }));
+async function write(
+  output: Output,
+  index: number,
+  depths: readonly number[],
+  logits: Readonly<Record<number, Float32Array>>,
+  i: number,
+) {
+  await output.line(
+    JSON.stringify({ index, scores: Object.fromEntries(depths.map((layer) => [layer, logits[layer]![i]!])) }),
+  );
 }
