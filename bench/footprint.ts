@@ -11,8 +11,8 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Reranker } from "../dist/index.js";
-import { machine, median } from "./machine.ts";
-import { workload } from "./workload.ts";
+import { machine, median } from "./machine.js";
+import { workload } from "./workload.js";
 
 const self = fileURLToPath(import.meta.url);
 const model = join(self, "../../models/default");

@@ -12,7 +12,7 @@ import { passageText, readCorpus, readQueries, readSplit } from "../dist/eval/be
 import { evaluate } from "../dist/eval/metrics.js";
 import { candidates, readRun } from "../dist/eval/trec-run.js";
 import { type Dtype, Reranker } from "../dist/index.js";
-import { machine } from "./machine.ts";
+import { machine } from "./machine.js";
 
 const DATA = fileURLToPath(new URL("../../shared/data/eval", import.meta.url));
 const DEPTHS = [4, 6, 8, 12] as const;
