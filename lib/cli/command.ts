@@ -8,8 +8,8 @@ import type { Output } from "./output.js";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 
-/** Values of a command's options: strings, or true for flags. */
-export type Values = Readonly<Record<string, string | boolean | undefined>>;
+/** Values of a command's options: strings, lists of them where an option may be repeated, or true for flags. */
+export type Values = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 
 export interface Context {
   readonly values: Values;
@@ -83,6 +83,12 @@ export function text(values: Values, name: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
+/** Every value of an option that may be repeated, in order. */
+export function texts(values: Values, name: string): readonly string[] {
+  const value = values[name];
+  return Array.isArray(value) ? value : [];
+}
+
 /** A string option that must be there. */
 export function required(values: Values, name: string): string {
   const value = text(values, name);
@@ -100,11 +106,11 @@ export function count(values: Values, name: string): number | undefined {
 }
 
 /** `all`, or layer numbers separated by commas. */
-export function layers(values: Values): "all" | number[] | undefined {
-  const value = text(values, "layers");
+export function layers(values: Values, name = "layers"): "all" | number[] | undefined {
+  const value = text(values, name);
   if (value === undefined || value === "all") return value;
   if (!/^\d+(,\d+)*$/.test(value))
-    throw new UsageError(`--layers needs all or numbers such as 4,8,12, got ${JSON.stringify(value)}`);
+    throw new UsageError(`--${name} needs all or numbers such as 4,8,12, got ${JSON.stringify(value)}`);
   return value.split(",").map(Number);
 }
 

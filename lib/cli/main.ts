@@ -9,12 +9,13 @@ import { nearest } from "../check.js";
 import { MatryoshkaError } from "../errors.js";
 import { type Command, readArguments, UsageError } from "./command.js";
 import { doctor } from "./doctor.js";
+import { evaluation } from "./eval.js";
 import { inspect } from "./inspect.js";
 import { Output } from "./output.js";
 import { rerank } from "./rerank.js";
 import { score } from "./score.js";
 
-const COMMANDS: Readonly<Record<string, Command>> = { rerank, score, inspect, doctor };
+const COMMANDS: Readonly<Record<string, Command>> = { rerank, score, eval: evaluation, inspect, doctor };
 
 const help = () => `matryoshka: early-exit reranking with layer-wise cross-encoders
 

@@ -1,0 +1,126 @@
+/**
+ * One full-depth pass over lists, kept on disk: whatever a killed run finished, the next one does not score again.
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Fingerprint } from "../certify/certificate.js";
+import { MatryoshkaError } from "../errors.js";
+import { interleave, type TrajectorySet } from "../exit/trajectory.js";
+import { type Conditions, TrajectoryStore } from "../exit/trajectory-store.js";
+import { inOrder } from "../in-order.js";
+import { PackedBatch } from "../packed-batch.js";
+import { PairEncoder } from "../pair-encoder.js";
+import type { Reranker } from "../reranker.js";
+import { loadTokenizer } from "../tokenizer.js";
+import type { List } from "./lists.js";
+import type { Output } from "./output.js";
+
+/** Lists that are scored at once: the engine never waits for the next. */
+const LOOKAHEAD = 4;
+
+export interface PassOptions {
+  readonly fingerprint: Fingerprint;
+  /** Where stores are kept. Defaults to `matryoshka-rerank` in the user's cache. */
+  readonly directory?: string | undefined;
+  /** Begins the store's file name. */
+  readonly name: string;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+/** Of `--store`, for the commands' help. */
+export const STORE_HELP = `  --store DIR        keeps every layer's scores there, so that a killed run goes on where it
+                     stopped (default: matryoshka-rerank in the user's cache)`;
+
+/**
+ * Scores at every exit of every list. A store is tied to the model, the conditions and all texts, so it is never used
+ * for others. Throws `ERR_ABORTED` with what was finished on disk.
+ */
+export async function trajectories(
+  reranker: Reranker,
+  lists: readonly List[],
+  { fingerprint, directory = cacheDirectory(), name, output, signal }: PassOptions,
+): Promise<TrajectorySet> {
+  const layers = reranker.info.exitLayers;
+  const conditions: Conditions = { ...fingerprint, backend: backend(reranker), data: digest(serialized(lists)) };
+  const file = `${name.replace(/[^\w.-]+/g, "-")}-${digest([JSON.stringify([layers, conditions])]).slice(0, 16)}.jsonl`;
+  makeDirectory(directory);
+  const store = TrajectoryStore.open(join(directory, file), layers, conditions);
+  try {
+    const missing = lists.filter(({ query }) => !store.has(query));
+    if (missing.length > 0 && missing.length < lists.length)
+      output.note(`${lists.length - missing.length} of ${lists.length} queries are in ${store.path}`);
+    const encoder = new PairEncoder(await loadTokenizer(reranker.info.directory), {
+      maxLength: fingerprint.maxLength,
+      truncation: "document",
+    });
+    const start = performance.now();
+    let pairs = 0;
+    let done = 0;
+    const scored = inOrder(missing, LOOKAHEAD, signal, async (list, _, stop) => {
+      const wanted = list.documents.map(({ text }) => ({ query: list.text, document: text }));
+      const { logits } = await reranker.score(wanted, { maxLength: fingerprint.maxLength, signal: stop });
+      return { list, logits };
+    });
+    for await (const { list, logits } of scored) {
+      const { query, text, documents, firstStage } = list;
+      store.add({
+        ...{ query, text, documents: documents.map(({ id }) => id) },
+        tokens: tokenCounts(encoder, list),
+        scores: interleave(layers, logits),
+        ...(firstStage && { firstStage: Float32Array.from(firstStage) }),
+      });
+      pairs += documents.length;
+      const rate = Math.round(pairs / ((performance.now() - start) / 1e3));
+      output.progress(`${++done} of ${missing.length} queries scored at every layer, ${rate} pairs/s`);
+    }
+    return store.set(lists.map(({ query }) => query));
+  } finally {
+    store.close();
+  }
+}
+
+/** [m] tokens of each sequence as it was scored. */
+function tokenCounts(encoder: PairEncoder, { text, documents }: List): Int32Array {
+  const query = encoder.query(text);
+  const batch = new PackedBatch();
+  documents.forEach((document, i) => {
+    // It yields only to let others run; this list has just been tokenized, so its pieces are cached.
+    for (const _ of encoder.append(query, document.text, batch, i, document.id));
+  });
+  return Int32Array.from(documents, (_, i) => batch.lengthOf(i));
+}
+
+/** What ran it, without the number of threads, which changes no score. */
+function backend({ info }: Reranker): string {
+  return (info.backend ?? "").replace(/ \d+ threads?$/, "");
+}
+
+/** One list at a time: all together may exceed the longest string. */
+function* serialized(lists: readonly List[]): Generator<string> {
+  for (const list of lists) yield JSON.stringify(list);
+}
+
+function digest(parts: Iterable<string>): string {
+  const sha = createHash("sha256");
+  for (const part of parts) sha.update(part);
+  return sha.digest("hex");
+}
+
+function cacheDirectory(): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "matryoshka-rerank");
+}
+
+function makeDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (cause) {
+    throw new MatryoshkaError(
+      "ERR_FILE",
+      `Expected to be able to write to ${directory}: ${(cause as Error).message}. Choose another with --store.`,
+      { cause },
+    );
+  }
+}
