@@ -30,8 +30,8 @@ async function certify(changes: Partial<Certificate> = {}): Promise<void> {
     createdFrom: "test",
     computeFraction: 0.5,
     frontier: [
-      { scale: 0, compute: 0.3, exactTopK: 0.1 },
-      { scale: 10, compute: 0.9, exactTopK: 1 },
+      { scale: 0, compute: 0.3, exactTopK: 0.1, alpha: 1 },
+      { scale: 10, compute: 0.9, exactTopK: 1, alpha: 0.1 },
     ],
     ...changes,
   };
