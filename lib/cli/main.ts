@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import { nearest } from "../check.js";
 import { MatryoshkaError } from "../errors.js";
+import { calibration } from "./calibrate.js";
 import { type Command, readArguments, UsageError } from "./command.js";
 import { doctor } from "./doctor.js";
 import { evaluation } from "./eval.js";
@@ -15,7 +16,14 @@ import { Output } from "./output.js";
 import { rerank } from "./rerank.js";
 import { score } from "./score.js";
 
-const COMMANDS: Readonly<Record<string, Command>> = { rerank, score, eval: evaluation, inspect, doctor };
+const COMMANDS: Readonly<Record<string, Command>> = {
+  rerank,
+  score,
+  eval: evaluation,
+  calibrate: calibration,
+  inspect,
+  doctor,
+};
 
 const help = () => `matryoshka: early-exit reranking with layer-wise cross-encoders
 

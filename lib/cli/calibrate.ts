@@ -1,0 +1,196 @@
+/**
+ * `matryoshka calibrate`: queries and candidates in, a certificate in the model's matryoshka.json out. No labels.
+ */
+import { basename } from "node:path";
+import { calibrate } from "../certify/calibrate.js";
+import { type Certificate, type Fingerprint, statement } from "../certify/certificate.js";
+import { addCertificates, assertCanHold } from "../certify/write.js";
+import { MatryoshkaError } from "../errors.js";
+import { type RunEntry, readRun } from "../eval/trec-run.js";
+import type { CostShape } from "../exit/cost.js";
+import type { TrajectorySet } from "../exit/trajectory.js";
+import { fingerprint } from "../fingerprint.js";
+import { checkScore } from "../options.js";
+import { Reranker } from "../reranker.js";
+import { resolveOpen } from "../resolve.js";
+import {
+  COMMON_HELP,
+  type Command,
+  count,
+  MODEL,
+  openOptions,
+  text,
+  texts,
+  UsageError,
+  type Values,
+} from "./command.js";
+import { beirLists, jsonLists, type List } from "./lists.js";
+import { STORE_HELP, trajectories } from "./trajectories.js";
+
+export const calibration: Command = {
+  summary: "make a certificate that the first k results stay full depth's",
+  help: `Usage: matryoshka calibrate (--data DIR --run FILE.trec | --pairs FILE.jsonl) [options]
+
+Scores the candidates of many queries at every layer, fits an exit rule on some queries, and finds on the others how
+careful the rule must be so that the first k results are exactly full depth's except in a share α of queries, with
+confidence 1 − δ. The certificate goes into the model's matryoshka.json. No relevance labels are read. Choose k, α and δ
+before looking at any result; every certificate holds on its own (for several to hold all at once, divide δ by their
+number).
+
+  --data DIR         BEIR directory with corpus.jsonl and queries.jsonl
+  --run FILE.trec    candidates; may be repeated: each query's come from the first run that has it
+  --pairs FILE|-     instead: lines {"query", "documents": ["…", {"text", "id", "score"}]}; may be repeated
+  --candidates N     candidates of a query, the best or first (default: 100)
+  --k LIST           results that must stay exact, such as 1,3,5,10 (default: 10)
+  --alpha LIST       shares of queries that may fail, such as 0.01,0.05 (default: 0.05)
+  --delta D          probability that calibration was misled, or none for a promise that holds on average over
+                     calibrations and needs fewer queries (default: 0.05)
+  --widths KIND      layer or document: whether the margin may differ between documents (default: document)
+  --group-by FIELD   field of the queries (or lines) whose values get a guarantee of their own
+  --seed N           of the split into fitting, tuning and calibration queries (default: 1)
+  --max-length N     tokens a sequence may have; the certificate is void for others (default: 512 at most)
+  --dry-run          prints what would be certified and writes nothing
+${STORE_HELP}
+${COMMON_HELP}
+
+Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f32 --k 10 --alpha 0.05 --delta 0.05`,
+  options: {
+    ...MODEL,
+    data: { type: "string" },
+    run: { type: "string", multiple: true },
+    pairs: { type: "string", multiple: true },
+    candidates: { type: "string" },
+    k: { type: "string" },
+    alpha: { type: "string" },
+    delta: { type: "string" },
+    widths: { type: "string" },
+    "group-by": { type: "string" },
+    seed: { type: "string" },
+    "max-length": { type: "string" },
+    "dry-run": { type: "boolean" },
+    store: { type: "string" },
+  },
+  positionals: 0,
+
+  async run({ values, output, signal }) {
+    const settings = read(values);
+    const lists = await readLists(settings);
+    checkDepths(lists, settings.ks);
+    const open = openOptions(values);
+    const { dtype } = resolveOpen(open);
+    await using reranker = await Reranker.open(text(values, "model"), open);
+    const { directory } = reranker.info;
+    await assertCanHold(directory);
+    const { maxLength } = checkScore(settings.score, reranker.info);
+    const print = await fingerprint(directory, { dtype, maxLength });
+    const set = await trajectories(reranker, lists, {
+      ...{ fingerprint: print, directory: settings.store, output, signal },
+      name: `calibrate-${settings.source}`,
+    });
+    const cost = reranker.info;
+    const certificates: Certificate[] = [];
+    const refused: { k: number; alpha: number; reason: string }[] = [];
+    for (const k of settings.ks) {
+      for (const alpha of settings.alphas) {
+        output.progress(`fitting the rule for k = ${k}, α = ${alpha} …`);
+        signal.throwIfAborted();
+        const made = one(set, lists, settings, { k, alpha, fingerprint: print, cost });
+        if (made.feasible) certificates.push(made.certificate);
+        else refused.push({ k, alpha, reason: made.reason });
+      }
+    }
+    const written = !settings.dryRun && certificates.length > 0;
+    if (written) await addCertificates(directory, certificates);
+    if (output.json) await output.object({ model: directory, written, certificates, refused });
+    else for (const certificate of certificates) await output.line(words(certificate));
+    if (written) output.note(`Written to matryoshka.json of ${directory}`);
+    if (refused.length > 0)
+      throw new MatryoshkaError(
+        "ERR_NOT_CERTIFIABLE",
+        refused.map(({ k, alpha, reason }) => `k = ${k}, α = ${alpha}: ${reason}`).join(" "),
+      );
+  },
+};
+
+type Settings = ReturnType<typeof read>;
+
+function read(values: Values) {
+  const { data, run, pairs } = { data: text(values, "data"), run: texts(values, "run"), pairs: texts(values, "pairs") };
+  if ((data === undefined) === (pairs.length === 0)) throw new UsageError("either --data or --pairs is needed");
+  if (data !== undefined && run.length === 0) throw new UsageError("--run is needed");
+  if (data === undefined && run.length > 0) throw new UsageError("--run needs --data");
+  const widths = text(values, "widths") ?? "document";
+  if (widths !== "layer" && widths !== "document")
+    throw new UsageError(`--widths needs layer or document, got ${JSON.stringify(widths)}`);
+  const maxLength = count(values, "max-length");
+  const delta = text(values, "delta") ?? "0.05";
+  return {
+    ...{ data, run, pairs, widths: widths as "layer" | "document" },
+    source: [data, ...run, ...pairs]
+      .flatMap((path) => path ?? [])
+      .map((path) => basename(path))
+      .join("+"),
+    candidates: count(values, "candidates") ?? 100,
+    ks: numbers(text(values, "k") ?? "10", "k"),
+    alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
+    delta: delta === "none" ? null : numbers(delta, "delta")[0]!,
+    groupBy: text(values, "group-by"),
+    seed: text(values, "seed") ?? 1,
+    score: maxLength === undefined ? {} : { maxLength },
+    dryRun: values["dry-run"] === true,
+    store: text(values, "store"),
+  };
+}
+
+/** Numbers separated by commas; whether they are in range is for the calibration to say. */
+function numbers(list: string, name: string): number[] {
+  if (!/^\d*\.?\d+(,\d*\.?\d+)*$/.test(list))
+    throw new UsageError(`--${name} needs numbers separated by commas, got ${JSON.stringify(list)}`);
+  return list.split(",").map(Number);
+}
+
+async function readLists({ data, run, pairs, candidates: depth, groupBy }: Settings): Promise<List[]> {
+  if (data === undefined) return jsonLists(pairs, { depth, groupBy });
+  const merged = new Map<string, readonly RunEntry[]>();
+  for (const file of run)
+    for (const [query, entries] of await readRun(file)) if (!merged.has(query)) merged.set(query, entries);
+  return beirLists(data, merged, { depth, groupBy });
+}
+
+/** A promise about the first k of lists that are no longer is empty: nobody ever stops. */
+function checkDepths(lists: readonly List[], ks: readonly number[]): void {
+  const longest = Math.max(...lists.map(({ documents }) => documents.length));
+  const k = Math.max(...ks);
+  if (longest > k) return;
+  throw new MatryoshkaError(
+    "ERR_INVALID_ARGUMENT",
+    `Expected lists of more than k = ${k} candidates, but the longest has ${longest}: with no more than k, every ` +
+      "document runs to full depth and there is nothing to certify. Use a smaller k or more candidates.",
+  );
+}
+
+function one(
+  set: TrajectorySet,
+  lists: readonly List[],
+  { delta, seed, widths, source, groupBy }: Settings,
+  target: { readonly k: number; readonly alpha: number; readonly fingerprint: Fingerprint; readonly cost: CostShape },
+) {
+  const groups = new Map(lists.map(({ query, group }) => [query, group]));
+  return calibrate(set, {
+    ...target,
+    ...{ delta, seed, widths },
+    createdFrom: `${source}, seed ${seed}`,
+    ...(groupBy !== undefined && { groupOf: ({ query }) => groups.get(query)! }),
+  });
+}
+
+function words(certificate: Certificate): string {
+  const { computeFraction, groups } = certificate;
+  const own = Object.entries(groups ?? {}).map(([group, { n, scale }]) =>
+    scale === null ? `  ${group}: too few queries (${n}), full depth` : `  ${group}: holds on its own (${n} queries)`,
+  );
+  return [
+    `${statement(certificate)} There it took ${(100 * computeFraction).toFixed(1)} % of full depth's compute.`,
+    ...own,
+  ].join("\n");
+}
