@@ -12,6 +12,8 @@ export interface WorkloadPair {
 }
 
 export function workload(): WorkloadPair[] {
-  const lines = readFileSync(new URL("./data/w.jsonl", import.meta.url), "utf8").trimEnd().split("\n");
+  const lines = readFileSync(new URL("./data/w.jsonl", import.meta.url), "utf8")
+    .trimEnd()
+    .split("\n");
   return lines.map((line) => JSON.parse(line) as WorkloadPair);
 }
