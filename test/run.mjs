@@ -25,7 +25,7 @@ const stages = [
     name: "native, under AddressSanitizer and UBSan",
     commands: [
       ...native("sanitized", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DMATRYOSHKA_SANITIZE=address,undefined", "-DMATRYOSHKA_FUZZ_SECONDS=60"),
-      ["ctest", "--test-dir", "build/sanitized", "--output-on-failure"],
+      ["ctest", "--test-dir", "build/sanitized", "--output-on-failure", "-j", jobs],
     ],
   },
   {
@@ -36,7 +36,7 @@ const stages = [
         : undefined,
     commands: [
       ...native("neon", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake"),
-      ["ctest", "--test-dir", "build/neon", "--output-on-failure"],
+      ["ctest", "--test-dir", "build/neon", "--output-on-failure", "-j", jobs],
     ],
   },
 ];

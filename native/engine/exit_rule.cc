@@ -33,8 +33,8 @@ void decide(const ExitRule& rule, int head, const ActiveSet& active, const float
       list.width[i] = rule.heads[head].width + rule.heads[head].trend * change;
       list.easy[i] = !rule.difficulty.empty() && rule.difficulty[sequence] < rule.easy;
     }
-    if (rule.kind == RuleKind::top_k) decide_top_k(rule, list, &stop[first]);
-    else if (rule.kind == RuleKind::confidence) decide_confidence(rule, rule.heads[head].sure, list, &stop[first]);
+    if (rule.kind == RuleKind::top_k) decide_top_k(rule, list, stop.data() + first);
+    else if (rule.kind == RuleKind::confidence) decide_confidence(rule, rule.heads[head].sure, list, stop.data() + first);
   }
 }
 

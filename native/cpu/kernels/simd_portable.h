@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -27,20 +28,27 @@ struct Simd {
   }
   static F zero() { return set(0); }
   static F set(float x) { return map([&](int) { return x; }); }
-  static F load(const float* p) { return map([&](int i) { return p[i]; }); }
-  static F load(const float* p, int n) { return map([&](int i) { return i < n ? p[i] : 0.f; }); }
+  /// p[i], wherever p lies: rows of a mapped checkpoint need not be aligned.
+  template <class T>
+  static T at(const T* p, int i) {
+    T x;
+    std::memcpy(&x, reinterpret_cast<const std::byte*>(p) + i * sizeof x, sizeof x);
+    return x;
+  }
+  static F load(const float* p) { return map([&](int i) { return at(p, i); }); }
+  static F load(const float* p, int n) { return map([&](int i) { return i < n ? at(p, i) : 0.f; }); }
   static void store(float* p, F x) { std::memcpy(p, x.v, sizeof x.v); }
   static void store(float* p, F x, int n) {
     for (int i = 0; i < width && i < n; ++i) p[i] = x.v[i];
   }
   static F keep(F x, int n, F other) { return map([&](int i) { return i < n ? x.v[i] : other.v[i]; }); }
 
-  static F load_f16(const uint16_t* p, int n) { return map([&](int i) { return i < n ? from_f16(p[i]) : 0.f; }); }
+  static F load_f16(const uint16_t* p, int n) { return map([&](int i) { return i < n ? from_f16(at(p, i)) : 0.f; }); }
   static void store_f16(uint16_t* p, F x) {
     for (int i = 0; i < width; ++i) p[i] = to_f16(x.v[i]);
   }
   static F load_bf16(const uint16_t* p, int n) {
-    return map([&](int i) { return i < n ? from_bits(static_cast<uint32_t>(p[i]) << 16) : 0.f; });
+    return map([&](int i) { return i < n ? from_bits(static_cast<uint32_t>(at(p, i)) << 16) : 0.f; });
   }
   static void store_bf16(uint16_t* p, F x, int n) {
     for (int i = 0; i < width && i < n; ++i) {
@@ -56,6 +64,7 @@ struct Simd {
   static F fma(F a, F b, F c) { return map([&](int i) { return a.v[i] * b.v[i] + c.v[i]; }); }
   static F max(F a, F b) { return map([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
   static F min(F a, F b) { return map([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+  static F magnitude(F a) { return map([&](int i) { return a.v[i] < 0 ? -a.v[i] : a.v[i]; }); }
   static F round(F a) {  // to nearest even; exact for |a| < 2^22, which is all the kernels need
     return map([&](int i) { return (a.v[i] + 12582912.f) - 12582912.f; });
   }
