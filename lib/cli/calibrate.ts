@@ -10,6 +10,7 @@ import { type RunEntry, readRun } from "../eval/trec-run.js";
 import type { CostShape } from "../exit/cost.js";
 import type { TrajectorySet } from "../exit/trajectory.js";
 import { fingerprint } from "../fingerprint.js";
+import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
 import { resolveOpen } from "../resolve.js";
@@ -74,7 +75,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 
   async run({ values, output, signal }) {
     const settings = read(values);
-    const lists = await readLists(settings);
+    const lists = await readLists(settings, signal);
     checkDepths(lists, settings.ks);
     const open = openOptions(values);
     const { dtype } = resolveOpen(open);
@@ -93,6 +94,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
     for (const k of settings.ks) {
       for (const alpha of settings.alphas) {
         output.progress(`fitting the rule for k = ${k}, α = ${alpha} …`);
+        await nextTurn();
         signal.throwIfAborted();
         const made = one(set, lists, settings, { k, alpha, fingerprint: print, cost });
         if (made.feasible) certificates.push(made.certificate);
@@ -149,8 +151,11 @@ function numbers(list: string, name: string): number[] {
   return list.split(",").map(Number);
 }
 
-async function readLists({ data, run, pairs, candidates: depth, groupBy }: Settings): Promise<List[]> {
-  if (data === undefined) return jsonLists(pairs, { depth, groupBy });
+async function readLists(
+  { data, run, pairs, candidates: depth, groupBy }: Settings,
+  signal: AbortSignal,
+): Promise<List[]> {
+  if (data === undefined) return jsonLists(pairs, { depth, groupBy, signal });
   const merged = new Map<string, readonly RunEntry[]>();
   for (const file of run)
     for (const [query, entries] of await readRun(file)) if (!merged.has(query)) merged.set(query, entries);

@@ -15,17 +15,22 @@ export interface Line {
   readonly where: string;
 }
 
-/** Lines of `file`, or of stdin for "-". Blank lines are left out but counted. Throws `ERR_FILE`. */
-export async function* lines(file: string): AsyncGenerator<Line, void, undefined> {
+/**
+ * Lines of `file`, or of stdin for "-". Blank lines are left out but counted. Throws `ERR_FILE`, and the signal's reason
+ * where it fires, also while a pipe makes it wait.
+ */
+export async function* lines(file: string, signal?: AbortSignal): AsyncGenerator<Line, void, undefined> {
   const name = file === "-" ? "stdin" : file;
   if (file === "-" && process.stdin.isTTY) throw new UsageError("nothing to read: name a file or pipe lines in");
   if (file !== "-") await assertFile(file);
   const input = file === "-" ? process.stdin : createReadStream(file);
   let number = 0;
-  for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  const reader = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, ...(signal && { signal }) });
+  for await (const text of reader) {
     number++;
     if (text.trim() !== "") yield { text, number, where: `${name}:${number}` };
   }
+  signal?.throwIfAborted();
 }
 
 /** The JSON object on a line. Throws `ERR_INVALID_ARGUMENT` naming file and line. */

@@ -25,6 +25,7 @@ export interface ListOptions {
   readonly depth: number;
   /** Field of a query's JSON object to group by. */
   readonly groupBy?: string | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -85,10 +86,10 @@ function groupOf(record: Record<string, unknown>, field: string): string | undef
  * Lists from lines `{"query", "documents": ["…", {"text", "id"?, "score"?}, …], "id"?}`, each file's in its order.
  * Without an `id`, a query is called by its file and line, a document by its position.
  */
-export async function jsonLists(files: readonly string[], { depth, groupBy }: ListOptions): Promise<List[]> {
+export async function jsonLists(files: readonly string[], { depth, groupBy, signal }: ListOptions): Promise<List[]> {
   const lists = new Map<string, List>();
   for (const file of files) {
-    for await (const line of lines(file)) {
+    for await (const line of lines(file, signal)) {
       const list = jsonList(line, depth, groupBy);
       if (lists.has(list.query)) throw malformed(line.where, "every query id once", list.query);
       lists.set(list.query, list);

@@ -53,7 +53,7 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     const deadlineMs = count(values, "deadline");
     const wanted = layers(values);
     const documents: Input[] = [];
-    for await (const line of lines(text(values, "docs") ?? "-")) documents.push(toDocument(line));
+    for await (const line of lines(text(values, "docs") ?? "-", signal)) documents.push(toDocument(line));
     await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
     output.progress(`reranking ${documents.length} documents on ${reranker.info.backend} …`);
     const response = await reranker.rerank(query, documents, {

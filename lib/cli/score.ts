@@ -41,7 +41,7 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
     const chunk: Pair[] = [];
     let failure: unknown;
     try {
-      for await (const line of lines(file)) {
+      for await (const line of lines(file, signal)) {
         const object = parseObject(line);
         chunk.push({ query: stringField(object, "query", line), document: stringField(object, "document", line) });
         if (chunk.length === CHUNK) await flush(chunk.splice(0));

@@ -15,6 +15,7 @@ import { PairEncoder } from "../pair-encoder.js";
 import type { Reranker } from "../reranker.js";
 import { loadTokenizer } from "../tokenizer.js";
 import type { List } from "./lists.js";
+import { lock } from "./lock.js";
 import type { Output } from "./output.js";
 
 /** Lists that are scored at once: the engine never waits for the next. */
@@ -47,39 +48,53 @@ export async function trajectories(
   const conditions: Conditions = { ...fingerprint, backend: backend(reranker), data: digest(serialized(lists)) };
   const file = `${name.replace(/[^\w.-]+/g, "-")}-${digest([JSON.stringify([layers, conditions])]).slice(0, 16)}.jsonl`;
   makeDirectory(directory);
-  const store = TrajectoryStore.open(join(directory, file), layers, conditions);
+  const path = join(directory, file);
+  const { release } = lock(path);
+  let store: TrajectoryStore | undefined;
   try {
-    const missing = lists.filter(({ query }) => !store.has(query));
-    if (missing.length > 0 && missing.length < lists.length)
-      output.note(`${lists.length - missing.length} of ${lists.length} queries are in ${store.path}`);
-    const encoder = new PairEncoder(await loadTokenizer(reranker.info.directory), {
-      maxLength: fingerprint.maxLength,
-      truncation: "document",
-    });
-    const start = performance.now();
-    let pairs = 0;
-    let done = 0;
-    const scored = inOrder(missing, LOOKAHEAD, signal, async (list, _, stop) => {
-      const wanted = list.documents.map(({ text }) => ({ query: list.text, document: text }));
-      const { logits } = await reranker.score(wanted, { maxLength: fingerprint.maxLength, signal: stop });
-      return { list, logits };
-    });
-    for await (const { list, logits } of scored) {
-      const { query, text, documents, firstStage } = list;
-      store.add({
-        ...{ query, text, documents: documents.map(({ id }) => id) },
-        tokens: tokenCounts(encoder, list),
-        scores: interleave(layers, logits),
-        ...(firstStage && { firstStage: Float32Array.from(firstStage) }),
-      });
-      pairs += documents.length;
-      const rate = Math.round(pairs / ((performance.now() - start) / 1e3));
-      output.progress(`${++done} of ${missing.length} queries scored at every layer, ${rate} pairs/s`);
-    }
-    return store.set(lists.map(({ query }) => query));
+    store = TrajectoryStore.open(path, layers, conditions);
+    return await fill(store, reranker, lists, { fingerprint, output, signal });
   } finally {
-    store.close();
+    store?.close();
+    release();
   }
+}
+
+/** Scores what the store does not have yet. */
+async function fill(
+  store: TrajectoryStore,
+  reranker: Reranker,
+  lists: readonly List[],
+  { fingerprint, output, signal }: Pick<PassOptions, "fingerprint" | "output" | "signal">,
+): Promise<TrajectorySet> {
+  const missing = lists.filter(({ query }) => !store.has(query));
+  if (missing.length > 0 && missing.length < lists.length)
+    output.note(`${lists.length - missing.length} of ${lists.length} queries are in ${store.path}`);
+  const encoder = new PairEncoder(await loadTokenizer(reranker.info.directory), {
+    maxLength: fingerprint.maxLength,
+    truncation: "document",
+  });
+  const start = performance.now();
+  let pairs = 0;
+  let done = 0;
+  const scored = inOrder(missing, LOOKAHEAD, signal, async (list, _, stop) => {
+    const wanted = list.documents.map(({ text }) => ({ query: list.text, document: text }));
+    const { logits } = await reranker.score(wanted, { maxLength: fingerprint.maxLength, signal: stop });
+    return { list, logits };
+  });
+  for await (const { list, logits } of scored) {
+    const { query, text, documents, firstStage } = list;
+    store.add({
+      ...{ query, text, documents: documents.map(({ id }) => id) },
+      tokens: tokenCounts(encoder, list),
+      scores: interleave(store.layers, logits),
+      ...(firstStage && { firstStage: Float32Array.from(firstStage) }),
+    });
+    pairs += documents.length;
+    const rate = Math.round(pairs / ((performance.now() - start) / 1e3));
+    output.progress(`${++done} of ${missing.length} queries scored at every layer, ${rate} pairs/s`);
+  }
+  return store.set(lists.map(({ query }) => query));
 }
 
 /** [m] tokens of each sequence as it was scored. */
@@ -98,9 +113,10 @@ function backend({ info }: Reranker): string {
   return (info.backend ?? "").replace(/ \d+ threads?$/, "");
 }
 
-/** One list at a time: all together may exceed the longest string. */
+/** One list at a time: all together may exceed the longest string. Groups change no score. */
 function* serialized(lists: readonly List[]): Generator<string> {
-  for (const list of lists) yield JSON.stringify(list);
+  for (const { query, text, documents, firstStage } of lists)
+    yield JSON.stringify([query, text, documents, firstStage ?? null]);
 }
 
 function digest(parts: Iterable<string>): string {
