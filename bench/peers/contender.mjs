@@ -23,4 +23,5 @@ process.on("message", async ({ workload, size }) => {
   const others = Math.max(0, busy() - all - cpu) / ((performance.now() - start) * cpus().length);
   process.send({ ...result, others });
 });
+process.on("disconnect", () => process.exit());
 process.send({ version: contender.version });

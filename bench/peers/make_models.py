@@ -34,7 +34,7 @@ def fused_onnx(config, tensors, head_weight, head_bias):
     epsilon = config["layer_norm_eps"]
 
     def constant(name, value):
-        initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        initializers.append(numpy_helper.from_array(value, name))
         return name
 
     def tensor(name):

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { bootstrap } from "../bootstrap.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const ROUNDS = +(process.env.R??5);
+const ROUNDS = 5;
 
 /** A pass during which other processes took more than this share of the CPUs is repeated, up to `TRIES` in all. */
 const DISTURBED = 0.05;
@@ -77,8 +77,12 @@ async function start([who, dtype]) {
   const child = fork(join(here, "contender.mjs"), [who, dtype]);
   const next = () =>
     new Promise((resolve, reject) => {
-      child.once("message", resolve);
-      child.once("exit", (code) => reject(new Error(`its process ended with code ${code}`)));
+      const ended = (code) => reject(new Error(`its process ended with code ${code}`));
+      child.once("exit", ended);
+      child.once("message", (message) => {
+        child.off("exit", ended);
+        resolve(message);
+      });
     });
   try {
     const { version } = await next();
@@ -87,7 +91,7 @@ async function start([who, dtype]) {
       child.send(message);
       return answer;
     };
-    return { who, dtype, name, version, sizes: module.batchSizes, ask, stop: () => child.kill(), passes: {} };
+    return { who, dtype, name, version, sizes: module.batchSizes, ask, stop: () => child.kill() };
   } catch (error) {
     return skip(error.message);
   }
@@ -97,7 +101,7 @@ async function start([who, dtype]) {
 async function pass(contender, workload) {
   let best;
   for (let i = 0; i < TRIES && !(best?.others <= DISTURBED); ++i) {
-    const result = await contender.ask({ workload, size: contender.best[workload] });
+    const result = await contender.ask({ workload, size: contender.best });
     if (!best || result.others < best.others) best = result;
   }
   return best;
@@ -113,17 +117,15 @@ for (const entry of CONTENDERS) {
 
 const rows = workloads();
 for (const contender of contenders) {
-  contender.best = {};
-  for (const workload of ["all", "query"]) {
-    const times = [];
-    for (const size of contender.sizes) {
-      await contender.ask({ workload, size });
-      times.push(contender.sizes.length > 1 ? (await contender.ask({ workload, size })).milliseconds : 0);
-    }
-    contender.best[workload] = contender.sizes[times.indexOf(Math.min(...times))];
-    contender.passes[workload] = [];
+  const times = [];
+  for (const size of contender.sizes) {
+    const ask = () => contender.ask({ workload: "sample", size });
+    await ask();
+    times.push(Math.min((await ask()).milliseconds, (await ask()).milliseconds));
   }
-  console.error(`${contender.name} ${contender.version}: best batch ${contender.best.all}`);
+  contender.best = contender.sizes[times.indexOf(Math.min(...times))];
+  contender.passes = { all: [], query: [] };
+  console.error(`${contender.name} ${contender.version}: best batch ${contender.best}`);
 }
 for (let round = 1; round <= ROUNDS; ++round) {
   console.error(`round ${round} of ${ROUNDS} …`);
@@ -141,7 +143,7 @@ const table = contenders.map(({ who, dtype, version, best, passes }) => {
     who: NAMES[who],
     version,
     dtype,
-    batch: best.all,
+    batch: best,
     pairsPerSecond: perSecond(rows.all.length, time),
     tokensPerSecond: Math.round(tokens / (time / 1e3)),
     p50Ms100docs: +median(passes.query.map((p) => p.milliseconds)).toFixed(1),
@@ -176,12 +178,22 @@ const facts = {
   platform: `${process.platform}-${process.arch}`,
 };
 const longest = Math.max(...rows.all.map(({ ids }) => ids.length));
-const workload = { pairs: rows.all.length, tokens, meanTokens: +(tokens / rows.all.length).toFixed(1), longest, threads: 2, rounds: ROUNDS };
+const workload = {
+  pairs: rows.all.length,
+  tokens,
+  meanTokens: +(tokens / rows.all.length).toFixed(1),
+  longest,
+  threads: 2,
+  rounds: ROUNDS,
+};
 if (wanted.length === 0) {
   const results = join(here, "..", "results");
   mkdirSync(results, { recursive: true });
   const date = new Date().toISOString().slice(0, 10);
-  writeFileSync(join(results, "peers.json"), `${JSON.stringify({ machine: facts, date, workload, rows: table, checks }, null, 2)}\n`);
+  writeFileSync(
+    join(results, "peers.json"),
+    `${JSON.stringify({ machine: facts, date, workload, rows: table, checks }, null, 2)}\n`,
+  );
 }
 
 const of = (who, dtype) => table.find((row) => row.who === NAMES[who] && row.dtype === dtype);
