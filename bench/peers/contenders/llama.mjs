@@ -2,9 +2,8 @@
  * node-llama-cpp's ranking context, which takes one pair at a time. Tokenization is not counted. llama.cpp knows no
  * segments: both texts get token type 0, so its logits cannot agree with the others'.
  */
-import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { getLlama } from "node-llama-cpp";
+import { getLlama, getModuleVersion } from "node-llama-cpp";
 import { timed } from "../workload.mjs";
 
 export const files = { f32: "models/model-f32.gguf", q8_0: "models/model-q8_0.gguf" };
@@ -21,7 +20,7 @@ export async function open(dtype) {
     return [Math.log(p / (1 - p))];
   };
   return {
-    version: createRequire(import.meta.url)("node-llama-cpp/package.json").version,
+    version: await getModuleVersion(),
     prepare: (pairs, size) => timed(pairs, size, tokens, score),
   };
 }
