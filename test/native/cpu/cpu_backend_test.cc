@@ -44,7 +44,11 @@ TokenBatch pick(const TokenBatch& batch, const std::vector<int>& indices) {
 
 double largest_difference(const Scores& a, const Scores& b) {
   double largest = 0;
-  for (size_t i = 0; i < a.logits.size(); ++i) largest = std::fmax(largest, std::fabs(a.logits[i] - b.logits[i]));
+  for (size_t i = 0; i < a.logits.size(); ++i) {
+    const double difference = std::fabs(a.logits[i] - b.logits[i]);
+    if (std::isnan(difference)) return INFINITY;
+    if (difference > largest) largest = difference;
+  }
   return largest;
 }
 
