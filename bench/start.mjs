@@ -8,5 +8,6 @@ import { bootstrap } from "./bootstrap.mjs";
 bootstrap();
 const [file, ...args] = process.argv.slice(2);
 const path = fileURLToPath(new URL(file, import.meta.url));
-const { status } = spawnSync(process.execPath, ["--import", "tsx", path, ...args], { stdio: "inherit" });
+const { status, signal } = spawnSync(process.execPath, ["--import", "tsx", path, ...args], { stdio: "inherit" });
+if (signal) console.error(`${file} was ended by ${signal}`);
 process.exitCode = status ?? 1;

@@ -154,6 +154,12 @@ export function native(): Native {
   );
 }
 
+/** Where the addon was loaded from. */
+export function addonFile(): string {
+  const addon = native();
+  return Object.keys(require.cache).find((file) => require.cache[file]?.exports === addon)!;
+}
+
 /** Native errors carry a code and a message; this gives them the package's class and a JavaScript stack. */
 export function fromNative(error: unknown): unknown {
   if (error instanceof MatryoshkaError || !(error instanceof Error)) return error;

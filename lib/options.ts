@@ -3,13 +3,31 @@
  */
 import { boolean, type Check, check, defined, integer, invalid, oneOf, show } from "./check.js";
 import { MatryoshkaError } from "./errors.js";
-import type { Document, EncodeOptions, Exit, OpenOptions, Pair, RerankOptions, ScoreOptions } from "./types.js";
+import type {
+  Activation,
+  Device,
+  Document,
+  Dtype,
+  EncodeOptions,
+  Exit,
+  OpenOptions,
+  Pair,
+  RerankOptions,
+  ScoreOptions,
+  Truncation,
+} from "./types.js";
 
 /** What of an opened model decides which values are possible. */
 export interface Limits {
   readonly maxTokens: number;
   readonly exitLayers: readonly number[];
 }
+
+/** Values of the options that are words. */
+export const DEVICES = ["auto", "cpu", "reference"] as const satisfies readonly Device[];
+export const DTYPES = ["auto", "f32", "bf16", "int8"] as const satisfies readonly Dtype[];
+export const TRUNCATIONS = ["document", "error", "chunk-max"] as const satisfies readonly Truncation[];
+export const ACTIVATIONS = ["sigmoid", "none"] as const satisfies readonly Activation[];
 
 /** Longest default sequence, in tokens: beyond it, attention's cost grows faster than what it finds. */
 const DEFAULT_MAX_LENGTH = 512;
@@ -87,8 +105,8 @@ function exit(exitLayers: readonly number[]): Check {
 
 export function checkOpen(options: OpenOptions): OpenOptions {
   check(options, "options", {
-    device: oneOf(["auto", "cpu", "reference"]),
-    dtype: oneOf(["auto", "f32", "bf16", "int8"]),
+    device: oneOf(DEVICES),
+    dtype: oneOf(DTYPES),
     threads: integer(1, 1024),
     audit: within(0, 1),
   });
@@ -97,7 +115,7 @@ export function checkOpen(options: OpenOptions): OpenOptions {
 
 const encodeChecks = ({ maxTokens }: Limits) => ({
   maxLength: integer(1, maxTokens),
-  truncation: oneOf(["document", "error", "chunk-max"]),
+  truncation: oneOf(TRUNCATIONS),
 });
 
 const encodeDefaults = ({ maxTokens }: Limits): Required<EncodeOptions> => ({
@@ -120,7 +138,7 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
   check(options, what, {
     topN: integer(1),
     exit: exit(exitLayers),
-    activation: oneOf(["sigmoid", "none"]),
+    activation: oneOf(ACTIVATIONS),
     layers: layersOf(exitLayers, 0),
     returnDocuments: boolean,
     firstStageScores: scores,

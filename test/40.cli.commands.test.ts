@@ -1,8 +1,9 @@
 /**
  * The command line as scripts and people meet it: pipes, JSON, exit codes, messages.
  */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -79,6 +80,20 @@ describe.concurrent("rerank", { timeout: 180_000 }, () => {
     expect(stderr).toContain(`ERR_INVALID_ARGUMENT: ${docs}:3: expected a string under "text" but received number`);
   });
 
+  it("reads files with a byte-order mark and Windows line ends", async () => {
+    const docs = file("windows.jsonl", '\ufeff{"text": "panda"}\r\n{"text": "bear"}\r\n');
+    const { code, stdout } = await matryoshka(["rerank", ...here, "--query", "q", "--docs", docs, "--json"]);
+    expect(code).toBe(0);
+    const texts = JSON.parse(stdout).results.map((r: { document: { text: string } }) => r.document.text);
+    expect(texts.sort()).toEqual(["bear", "panda"]);
+  });
+
+  it.each(["missing.txt", "."])("says in one line that %s cannot be read", async (name) => {
+    const { code, stderr } = await matryoshka(["rerank", ...here, "--query", "q", "--docs", join(folder, name)]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^matryoshka: ERR_FILE: Expected a readable file at .*: E(NOENT|ISDIR).*\n$/);
+  });
+
   it("has nothing to print for no documents", async () => {
     const { code, stdout } = await matryoshka(["rerank", ...here, "--query", "q", "--json"]);
     expect(code).toBe(0);
@@ -106,6 +121,31 @@ describe.concurrent("score", { timeout: 180_000 }, () => {
     expect(code).toBe(1);
     expect(stdout.trimEnd().split("\n")).toHaveLength(2);
     expect(stderr).toContain("stdin:3: expected a JSON object but the line does not parse");
+  });
+
+  it.each([
+    ["an empty query", "", [], "ERR_EMPTY_QUERY"],
+    ["a query that leaves no room", "panda ".repeat(20), ["--max-length", "16"], "ERR_INPUT_TOO_LONG"],
+  ])("names the line of %s, and what comes before it has been written", async (_, query, options, error) => {
+    const bad = JSON.stringify({ query, document: "panda" });
+    const args = ["score", ...here, "--layers", "4", ...options, "--pairs", "-", "--json"];
+    const { code, stdout, stderr } = await matryoshka(args, `${pairs(2)}\n${bad}\n${pairs(2)}`);
+    expect(code).toBe(1);
+    const indices = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line).index);
+    expect(indices).toEqual([0, 1]);
+    expect(JSON.parse(stderr).error).toMatchObject({ code: error, message: expect.stringMatching(/^stdin:4: /) });
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("says that its output cannot be written", () => {
+    const args = ["--import", "tsx", "lib/cli/main.ts", "score", ...here, "--pairs", file("few.jsonl", pairs(3))];
+    const full = openSync("/dev/full", "w");
+    const { status, stderr } = spawnSync(process.execPath, args, { stdio: ["ignore", full, "pipe"], encoding: "utf8" });
+    closeSync(full);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^matryoshka: ERR_FILE: Expected to be able to write to stdout: ENOSPC/);
   });
 
   it("exits with 130 on Ctrl-C, also while a pipe makes it wait, and what was done is written", async () => {
@@ -159,7 +199,8 @@ describe.concurrent("inspect and doctor", { timeout: 180_000 }, () => {
   it("doctor passes on the bundled model in every arithmetic", async () => {
     const { code, stdout } = await matryoshka(["doctor", "--json"]);
     expect(code).toBe(0);
-    const { selfTest, dtype } = JSON.parse(stdout);
+    const { selfTest, dtype, addon } = JSON.parse(stdout);
+    expect(addon).toMatch(/matryoshka\.node$/);
     expect(dtype).toMatchObject({ chosen: expect.any(String), reason: expect.any(String) });
     expect(selfTest.map((test: { dtype: string; passed: boolean }) => [test.dtype, test.passed])).toEqual([
       ...[
@@ -177,6 +218,9 @@ describe.concurrent("wrong use", { timeout: 180_000 }, () => {
     ["a misspelt command", ["rernk"], /unknown command "rernk"; did you mean rerank\?/],
     ["a misspelt option", ["rerank", "--querry", "x"], /unknown option --querry; did you mean --query\?/],
     ["an option without its value", ["score", "--pairs"], /--pairs needs a value/],
+    ["an option in place of a value", ["rerank", "--query", "--json"], /--query=VALUE for one that begins with a dash/],
+    ["a number below its least", ["rerank", "--query", "x", "--top-n=-1"], /--top-n needs a whole number from 1/],
+    ["a word that is none", ["rerank", "--query", "x", "--dtype", "bf61"], /got "bf61"; did you mean bf16\?/],
     ["a missing option", ["rerank"], /--query is needed/],
     ["a flag with a value", ["doctor", "--json=1"], /--json takes no value/],
     ["a surplus argument", ["inspect", "a", "b"], /unexpected argument "b"/],

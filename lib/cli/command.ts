@@ -3,7 +3,8 @@
  */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { nearest } from "../check.js";
-import type { Device, Dtype, OpenOptions } from "../types.js";
+import { DEVICES, DTYPES } from "../options.js";
+import type { OpenOptions } from "../types.js";
 import type { Output } from "./output.js";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
@@ -60,7 +61,9 @@ export const COMMON_HELP = `  --model DIR        a checkpoint (default: the bund
 /** Reads `args` by the command's options. Throws UsageError. */
 export function readArguments(command: Command, args: readonly string[]): { values: Values; positionals: string[] } {
   const options: Options = { ...COMMON, ...command.options };
-  const { tokens } = parseArgs({ args: [...args], options, strict: false, tokens: true, allowPositionals: true });
+  // Not strict: its complaints name neither the nearest option nor what to do.
+  const parsed = parseArgs({ args: [...args], options, strict: false, tokens: true, allowPositionals: true });
+  const { values, positionals, tokens } = parsed;
   for (const token of tokens) {
     if (token.kind !== "option") continue;
     const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined;
@@ -68,10 +71,10 @@ export function readArguments(command: Command, args: readonly string[]): { valu
       throw new UsageError(
         `unknown option ${token.rawName}; did you mean --${nearest(token.name, Object.keys(options))}?`,
       );
-    if (option.type === "string" && token.value === undefined) throw new UsageError(`${token.rawName} needs a value`);
+    if (option.type === "string" && (token.value === undefined || (!token.inlineValue && /^-./.test(token.value))))
+      throw new UsageError(`${token.rawName} needs a value; ${token.rawName}=VALUE for one that begins with a dash`);
     if (option.type === "boolean" && token.value !== undefined) throw new UsageError(`${token.rawName} takes no value`);
   }
-  const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true });
   if (positionals.length > command.positionals)
     throw new UsageError(`unexpected argument ${JSON.stringify(positionals[command.positionals])}`);
   return { values: values as Values, positionals };
@@ -96,6 +99,16 @@ export function required(values: Values, name: string): string {
   return value;
 }
 
+/** One of some words, or undefined. */
+export function choice<T extends string>(values: Values, name: string, words: readonly T[]): T | undefined {
+  const value = text(values, name);
+  const chosen = words.find((word) => word === value);
+  if (value === undefined || chosen !== undefined) return chosen;
+  throw new UsageError(
+    `--${name} needs ${words.join(", ")}, got ${JSON.stringify(value)}; did you mean ${nearest(value, words)}?`,
+  );
+}
+
 /** A whole number of at least 1, or undefined. */
 export function count(values: Values, name: string): number | undefined {
   const value = text(values, name);
@@ -114,12 +127,12 @@ export function layers(values: Values, name = "layers"): "all" | number[] | unde
   return value.split(",").map(Number);
 }
 
-/** What `Reranker.open` takes, from the common options; it checks the names itself. */
+/** What `Reranker.open` takes, from the common options. */
 export function openOptions(values: Values): OpenOptions {
   const threads = count(values, "threads");
   return {
-    device: (text(values, "device") ?? "auto") as Device,
-    dtype: (text(values, "dtype") ?? "auto") as Dtype,
+    device: choice(values, "device", DEVICES) ?? "auto",
+    dtype: choice(values, "dtype", DTYPES) ?? "auto",
     ...(threads !== undefined && { threads }),
   };
 }

@@ -3,6 +3,7 @@
  */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { MatryoshkaError } from "../errors.js";
+import { addonFile } from "../native.js";
 import { Reranker } from "../reranker.js";
 import { chooseDtype, machine } from "../resolve.js";
 import type { Dtype } from "../types.js";
@@ -41,6 +42,7 @@ Exits with 1 if the self-test of the bundled model fails.`,
       cpu: cpus()[0]?.model ?? "unknown",
       threads: availableParallelism(),
       memoryGiB: Math.round(totalmem() / 2 ** 30),
+      addon: addonFile(),
       instructionSets: isas,
       features,
       device: { chosen: "cpu", reason: "GPU support is not built yet" },
@@ -54,6 +56,7 @@ Exits with 1 if the self-test of the bundled model fails.`,
         table([
           ["node", `${report.node} on ${report.platform}`],
           ["cpu", `${report.cpu}, ${report.threads} threads, ${report.memoryGiB} GiB`],
+          ["addon", report.addon],
           ["features", features.join(" ") || "none that the kernels use"],
           [
             "instruction set",

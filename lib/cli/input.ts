@@ -1,36 +1,25 @@
 /**
- * Lines from a file or from stdin, as they come.
+ * Lines from a file or from stdin, as they come, and the JSON objects on them.
  */
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { createInterface } from "node:readline";
+import { addAbortSignal } from "node:stream";
 import { MatryoshkaError } from "../errors.js";
+import { type Line, splitLines } from "../eval/lines.js";
 import { UsageError } from "./command.js";
-
-export interface Line {
-  readonly text: string;
-  /** 1-based. */
-  readonly number: number;
-  /** File and line, for messages. */
-  readonly where: string;
-}
 
 /**
  * Lines of `file`, or of stdin for "-". Blank lines are left out but counted. Throws `ERR_FILE`, and the signal's reason
  * where it fires, also while a pipe makes it wait.
  */
 export async function* lines(file: string, signal?: AbortSignal): AsyncGenerator<Line, void, undefined> {
-  const name = file === "-" ? "stdin" : file;
   if (file === "-" && process.stdin.isTTY) throw new UsageError("nothing to read: name a file or pipe lines in");
-  if (file !== "-") await assertFile(file);
   const input = file === "-" ? process.stdin : createReadStream(file);
-  let number = 0;
-  const reader = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, ...(signal && { signal }) });
-  for await (const text of reader) {
-    number++;
-    if (text.trim() !== "") yield { text, number, where: `${name}:${number}` };
+  if (signal) addAbortSignal(signal, input);
+  try {
+    for await (const line of splitLines(input, file === "-" ? "stdin" : file)) if (line.text.trim() !== "") yield line;
+  } finally {
+    signal?.throwIfAborted();
   }
-  signal?.throwIfAborted();
 }
 
 /** The JSON object on a line. Throws `ERR_INVALID_ARGUMENT` naming file and line. */
@@ -60,17 +49,4 @@ export function stringField(object: Record<string, unknown>, field: string, { wh
       `${where}: expected a string under ${JSON.stringify(field)} but received ${typeof value}`,
     );
   return value;
-}
-
-async function assertFile(file: string): Promise<void> {
-  try {
-    if (!(await stat(file)).isDirectory()) return;
-  } catch (cause) {
-    throw new MatryoshkaError(
-      "ERR_FILE",
-      `Expected a readable file but ${file} cannot be opened (${(cause as NodeJS.ErrnoException).code})`,
-      { cause },
-    );
-  }
-  throw new MatryoshkaError("ERR_FILE", `Expected a file but ${file} is a directory`);
 }

@@ -4,9 +4,9 @@
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
 import { passageText, readCorpus, readQueries } from "../eval/beir.js";
-import { malformed, readLines } from "../eval/lines.js";
+import { type Line, malformed, readLines } from "../eval/lines.js";
 import { candidates, type Run } from "../eval/trec-run.js";
-import { type Line, lines, parseObject, stringField } from "./input.js";
+import { lines, parseObject, stringField } from "./input.js";
 
 /** A query and its candidates, in the first stage's order. */
 export interface List {

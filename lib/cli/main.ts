@@ -53,13 +53,17 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort());
   // The reader has gone (`| head`): nothing is left to do, and nothing is wrong.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    output.error("ERR_FILE", `Expected to be able to write to stdout: ${error.message}`);
+    process.exit(1);
+  });
   try {
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
       await output.line(help());
       return name === undefined ? 2 : 0;
     }
-    if (name === "--version") {
+    if (name === "--version" || args.includes("--version")) {
       await output.line(version());
       return 0;
     }

@@ -1,11 +1,13 @@
 /**
  * `matryoshka rerank`: documents in, best first out.
  */
+import type { Line } from "../eval/lines.js";
+import { ACTIVATIONS, TRUNCATIONS } from "../options.js";
 import { Reranker } from "../reranker.js";
-import type { Activation, RerankResult, Truncation } from "../types.js";
-import { COMMON_HELP, type Command, count, layers, MODEL, openOptions, required, text } from "./command.js";
+import type { RerankResult } from "../types.js";
+import { COMMON_HELP, type Command, choice, count, layers, MODEL, openOptions, required, text } from "./command.js";
 import { EXIT_HELP, parseExit } from "./exit.js";
-import { type Line, lines, parseObject, stringField } from "./input.js";
+import { lines, parseObject, stringField } from "./input.js";
 import { table } from "./output.js";
 
 /** A document as it came: the line's text, or the whole object of a JSON line. */
@@ -52,15 +54,18 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     const maxLength = count(values, "max-length");
     const deadlineMs = count(values, "deadline");
     const wanted = layers(values);
+    const truncation = choice(values, "truncation", TRUNCATIONS);
+    const activation = choice(values, "activation", ACTIVATIONS);
+    const open = openOptions(values);
     const documents: Input[] = [];
     for await (const line of lines(text(values, "docs") ?? "-", signal)) documents.push(toDocument(line));
-    await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
+    await using reranker = await Reranker.open(text(values, "model"), open);
     output.progress(`reranking ${documents.length} documents on ${reranker.info.backend} …`);
     const response = await reranker.rerank(query, documents, {
       exit,
       signal,
-      truncation: (text(values, "truncation") ?? "document") as Truncation,
-      activation: (text(values, "activation") ?? "sigmoid") as Activation,
+      ...(truncation !== undefined && { truncation }),
+      ...(activation !== undefined && { activation }),
       ...(topN !== undefined && { topN }),
       ...(maxLength !== undefined && { maxLength }),
       ...(deadlineMs !== undefined && { deadlineMs }),

@@ -1,6 +1,7 @@
 /**
  * `matryoshka score`: raw logits of pairs, a JSON line in, a JSON line out, in bounded memory.
  */
+import { MatryoshkaError } from "../errors.js";
 import { Reranker } from "../reranker.js";
 import type { Pair } from "../types.js";
 import { COMMON_HELP, type Command, count, layers, MODEL, openOptions, required, text } from "./command.js";
@@ -9,6 +10,12 @@ import type { Output } from "./output.js";
 
 /** Pairs scored together: enough for the engine, few enough that results flow. */
 const CHUNK = 512;
+
+/** A pair and the line it stands on. */
+interface Item {
+  readonly pair: Pair;
+  readonly where: string;
+}
 
 export const score: Command = {
   summary: "raw logits of (query, document) pairs at exit layers",
@@ -32,18 +39,31 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
     const options = { layers: layers(values) ?? "all", signal, ...(maxLength !== undefined && { maxLength }) };
     await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
     let done = 0;
-    const flush = async (pairs: Pair[]) => {
-      const { layers: depths, logits } = await reranker.score(pairs, options);
-      for (let i = 0; i < pairs.length; i++) await write(output, done + i, depths, logits, i);
-      done += pairs.length;
+    const scored = async (items: readonly Item[]): Promise<void> => {
+      const { layers: depths, logits } = await reranker.score(
+        items.map(({ pair }) => pair),
+        options,
+      );
+      for (let i = 0; i < items.length; i++) await write(output, done + i, depths, logits, i);
+      done += items.length;
       output.progress(`${done} pairs scored`);
     };
-    const chunk: Pair[] = [];
+    const flush = async (items: readonly Item[]): Promise<void> => {
+      try {
+        await scored(items);
+      } catch (error) {
+        if (!isAboutOnePair(error)) throw error;
+        // A score does not depend on the pair's company: one by one, what comes before the bad pair is written.
+        for (const item of items) await scored([item]).catch((reason) => rethrowAt(item, reason));
+      }
+    };
+    const chunk: Item[] = [];
     let failure: unknown;
     try {
       for await (const line of lines(file, signal)) {
         const object = parseObject(line);
-        chunk.push({ query: stringField(object, "query", line), document: stringField(object, "document", line) });
+        const pair = { query: stringField(object, "query", line), document: stringField(object, "document", line) };
+        chunk.push({ pair, where: line.where });
         if (chunk.length === CHUNK) await flush(chunk.splice(0));
       }
     } catch (error) {
@@ -54,6 +74,15 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
     if (failure) throw failure;
   },
 };
+
+function isAboutOnePair(error: unknown): error is MatryoshkaError {
+  return error instanceof MatryoshkaError && ["ERR_EMPTY_QUERY", "ERR_INPUT_TOO_LONG"].includes(error.code);
+}
+
+function rethrowAt({ where }: Item, error: unknown): never {
+  if (!isAboutOnePair(error)) throw error;
+  throw new MatryoshkaError(error.code, `${where}: ${error.message}`, { cause: error });
+}
 
 async function write(
   output: Output,

@@ -1,7 +1,8 @@
 /**
- * Reads a text file line by line, in constant memory, with the `file:line` that error messages need.
+ * Reads text line by line, in constant memory, with the `file:line` that error messages need.
  */
 import { createReadStream } from "node:fs";
+import type { Readable } from "node:stream";
 import { MatryoshkaError } from "../errors.js";
 
 /** One line without its line ending, and where it stands. */
@@ -13,25 +14,33 @@ export interface Line {
   readonly where: string;
 }
 
-/** The lines of a UTF-8 file. A byte-order mark and carriage returns are dropped. Throws `ERR_FILE`. */
-export async function* readLines(path: string): AsyncGenerator<Line> {
+/** The lines of a UTF-8 file. Throws `ERR_FILE`. */
+export function readLines(path: string): AsyncGenerator<Line> {
+  return splitLines(createReadStream(path, { highWaterMark: 1 << 18 }), path);
+}
+
+/**
+ * The lines of a UTF-8 stream; `name` is what messages call it. A byte-order mark and carriage returns are dropped.
+ * Throws `ERR_FILE`.
+ */
+export async function* splitLines(stream: Readable, name: string): AsyncGenerator<Line> {
   let rest = "";
   let number = 0;
   const line = (text: string): Line => {
     number++;
     const start = number === 1 && text.charCodeAt(0) === 0xfeff ? 1 : 0;
     const end = text.endsWith("\r") ? text.length - 1 : text.length;
-    return { text: text.slice(start, end), number, where: `${path}:${number}` };
+    return { text: text.slice(start, end), number, where: `${name}:${number}` };
   };
   try {
-    for await (const chunk of createReadStream(path, { encoding: "utf8", highWaterMark: 1 << 18 })) {
+    for await (const chunk of stream.setEncoding("utf8")) {
       const parts = (rest + chunk).split("\n");
       rest = parts.pop()!;
       for (const part of parts) yield line(part);
     }
   } catch (cause) {
     if (cause instanceof Error && "syscall" in cause) {
-      throw new MatryoshkaError("ERR_FILE", `Expected a readable file at ${path}: ${cause.message}`, { cause });
+      throw new MatryoshkaError("ERR_FILE", `Expected a readable file at ${name}: ${cause.message}`, { cause });
     }
     throw cause;
   }
