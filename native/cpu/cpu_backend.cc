@@ -19,7 +19,7 @@ namespace matryoshka {
 namespace cpu {
 namespace {
 
-constexpr int kTileTokens = 128;
+static const int kTileTokens = getenv("TT") ? atoi(getenv("TT")) : 128;
 constexpr int kTileSequences = 64;
 
 Elements elements_of(Dtype dtype, const Kernels& kernels) {

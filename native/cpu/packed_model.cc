@@ -66,9 +66,10 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   };
   layers.resize(a.layers);
   for (int l = 0; l < a.layers; ++l) {
-    for (int p = 0; p < kProjections; ++p) {
-      const LinearSource source = checkpoint.linear(l, static_cast<Projection>(p));
-      plan(source, layers[l].linear[p], format_of(source));
+    // In the order of use: a product fetches ahead beyond its own end.
+    for (const Projection p : {Projection::key_value, Projection::query, Projection::output, Projection::up, Projection::down}) {
+      const LinearSource source = checkpoint.linear(l, p);
+      plan(source, layers[l].linear[static_cast<int>(p)], format_of(source));
     }
     for (int s = 0; s < 2; ++s) layers[l].norm[s] = read_norm(checkpoint.norm(l, static_cast<Site>(s)));
   }
@@ -103,13 +104,16 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   for (Job& job : jobs) {
     const int count = (job.panels->n + width - 1) / width;
     job.offset = reserve(job.panels->panel_bytes * count);
+    widest = std::max(widest, job.panels->k);
+    for (int p = 0; p < count; ++p) tasks.push_back({&job, p});
+  }
+  for (Job& job : jobs) {
+    const int count = (job.panels->n + width - 1) / width;
     job.bias = reserve(sizeof(float) * count * width);
     if (job.panels->format == Format::s8_dot) {
       job.scale = reserve(sizeof(float) * count * width);
       job.sums = reserve(sizeof(int32_t) * count * width);
     }
-    widest = std::max(widest, job.panels->k);
-    for (int p = 0; p < count; ++p) tasks.push_back({&job, p});
   }
   arena_ = AlignedBuffer(bytes);
 

@@ -31,6 +31,25 @@ inline void constant_up_to(int n, const F& f) {
   f(Constant<Most>());
 }
 
+/// What turns a column's sum into the product: the bias …
+struct FloatColumns {
+  Simd::F bias;
+  FloatColumns(const Panels& w, int column) : bias(Simd::load(w.bias + column)) {}
+  Simd::F value(Simd::F sum, const Rows2d&, int) const { return Simd::add(sum, bias); }
+};
+
+/// … and the scales: Σ s (u - z) t q = s t (Σ (u - b) q - (z - b) Σ q), b = dot_bias, exact in integers up to s and t.
+struct IntegerColumns {
+  Simd::F bias, scale;
+  Simd::I sums;
+  IntegerColumns(const Panels& w, int column)
+      : bias(Simd::load(w.bias + column)), scale(Simd::load(w.scale + column)), sums(Simd::load_int(w.sums + column)) {}
+  Simd::F value(Simd::Sum sum, const Rows2d& rows, int row) const {
+    const Simd::I offset = Simd::mul_int(Simd::set_int(rows.zero[row] - Simd::dot_bias), sums);
+    return Simd::fma(Simd::to_float(Simd::sub_int(Simd::from_sum(sum), offset)), Simd::mul(Simd::set(rows.scale[row]), scale), bias);
+  }
+};
+
 /// What a step of the micro-kernel does with a dword of a row and a vector of dwords of columns.
 struct DotF32 {
   using Acc = Simd::F;
@@ -41,7 +60,7 @@ struct DotF32 {
   static Lane load(const std::byte* p) { return Simd::load(reinterpret_cast<const float*>(p)); }
   static Lane broadcast(const std::byte* p) { return Simd::set(*reinterpret_cast<const float*>(p)); }
   static Acc step(Acc acc, Lane a, Lane b) { return Simd::fma(a, b, acc); }
-  static Simd::F value(Acc acc, const Gemm& g, int, int column) { return Simd::add(acc, Simd::load(g.weight->bias + column)); }
+  using Columns = FloatColumns;
 };
 
 struct DotIntegers {
@@ -61,27 +80,29 @@ struct DotBf16 : DotIntegers {
   static constexpr int per_step = 2;
   static Acc zero() { return Simd::zero(); }
   static Acc step(Acc acc, Lane a, Lane b) { return S::dot_bf16(acc, a, b); }
-  static Simd::F value(Acc acc, const Gemm& g, int, int column) { return Simd::add(acc, Simd::load(g.weight->bias + column)); }
+  using Columns = FloatColumns;
 };
 
-/// Σ s (u - z) t q = s t (Σ (u - b) q - (z - b) Σ q), b = dot_bias: exact in integers up to the two scales.
 struct DotU8 : DotIntegers {
   using Acc = Simd::Sum;
   static constexpr int per_step = 4;
   static Acc zero() { return Acc{}; }
   static Acc step(Acc acc, Lane a, Lane b) { return Simd::dot_u8(acc, a, b); }
-  static Simd::F value(Acc acc, const Gemm& g, int row, int column) {
-    const Simd::I offset = Simd::mul_int(Simd::set_int(g.input.zero[row] - Simd::dot_bias), Simd::load_int(g.weight->sums + column));
-    const Simd::F scale = Simd::mul(Simd::set(g.input.scale[row]), Simd::load(g.weight->scale + column));
-    return Simd::fma(Simd::to_float(Simd::sub_int(Simd::from_sum(acc), offset)), scale, Simd::load(g.weight->bias + column));
-  }
+  using Columns = IntegerColumns;
+};
+
+/// Memory that will be wanted soon, asked for a few bytes a step.
+struct Prefetch {
+  const std::byte* next = nullptr;
+  size_t per_step = 0;
 };
 
 /// acc[r][j] += Σ over `steps` dwords of row r and vector j. Rows are a_stride bytes apart, steps of b b_stride.
 template <class Dot, int R, int N>
 inline __attribute__((always_inline)) void multiply(const std::byte* a, size_t a_stride, const std::byte* b, size_t b_stride, int steps,
-                                                    typename Dot::Acc (&acc)[R][N]) {
-  for (int s = 0; s < steps; ++s, a += 4, b += b_stride) {
+                                                    typename Dot::Acc (&acc)[R][N], Prefetch ahead) {
+  for (int s = 0; s < steps; ++s, a += 4, b += b_stride, ahead.next += ahead.per_step) {
+    if (ahead.per_step != 0) __builtin_prefetch(ahead.next, 0, 2);
     typename Dot::Lane column[N];
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) column[j] = Dot::load(b + j * Simd::width * 4);
@@ -112,37 +133,43 @@ void store_tile(const Gemm& g, const float* sums, int row, int rows, int column)
 }
 
 template <class Dot, int R>
-void block(const Gemm& g, int row, int column, const std::byte* panel, int steps) {
+void block(const Gemm& g, int row, int column, const std::byte* panel, int steps, Prefetch ahead) {
   typename Dot::Acc acc[R][Simd::vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int j = 0; j < Simd::vectors; ++j) acc[r][j] = Dot::zero();
-  multiply<Dot>(g.input.row(row), g.input.stride, panel, kWidth * 4, steps, acc);
+  multiply<Dot>(g.input.row(row), g.input.stride, panel, kWidth * 4, steps, acc, ahead);
   alignas(64) float sums[R * kWidth];
+  const bool direct = g.epilogue == Epilogue::none && g.output.element == Element::f32 && column + kWidth <= g.weight->n;
+  float* const out = direct ? reinterpret_cast<float*>(g.output.row(row)) + column : sums;
+  const size_t stride = direct ? g.output.stride / sizeof(float) : kWidth;
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
+  for (int j = 0; j < Simd::vectors; ++j) {
+    const typename Dot::Columns columns(*g.weight, column + j * Simd::width);
 #pragma GCC unroll 8
-    for (int j = 0; j < Simd::vectors; ++j)
-      Simd::store(sums + r * kWidth + j * Simd::width, Dot::value(acc[r][j], g, row + r, column + j * Simd::width));
-  store_tile<Dot::exact>(g, sums, row, R, column);
+    for (int r = 0; r < R; ++r) Simd::store(out + r * stride + j * Simd::width, columns.value(acc[r][j], g.input, row + r));
+  }
+  if (!direct) store_tile<Dot::exact>(g, sums, row, R, column);
 }
 
-/// Runs one panel over all rows, in blocks of at most kRows that differ by at most one row.
+/// Runs one panel over all rows, in blocks of at most kRows that differ by at most one row. Meanwhile the next panel is
+/// fetched: once over all blocks.
 template <class Dot>
-void panel_times_rows(const Gemm& g, int column, const std::byte* panel) {
+void panel_times_rows(const Gemm& g, int column, const std::byte* panel, const std::byte* next_panel) {
   const int steps = (g.weight->k + Dot::per_step - 1) / Dot::per_step;
   const int blocks = (g.rows + kRows - 1) / kRows;
-  for (int i = 0, row = 0; i < blocks; ++i) {
-    const int rows = (g.rows - row + blocks - i - 1) / (blocks - i);
-    constant_up_to<kRows>(rows, [&](auto r) { block<Dot, decltype(r)::value>(g, row, column, panel, steps); });
-    row += rows;
+  const size_t share = g.weight->panel_bytes / blocks;
+  for (int i = 0, row = 0, rows; i < blocks; ++i, row += rows) {
+    rows = (g.rows - row + blocks - i - 1) / (blocks - i);
+    const Prefetch ahead{next_panel + i * share, share / steps + 1};
+    constant_up_to<kRows>(rows, [&](auto r) { block<Dot, decltype(r)::value>(g, row, column, panel, steps, ahead); });
   }
 }
 
 template <class S>
-void bf16_panel_times_rows(const Gemm& g, int column, const std::byte* panel) {
-  if constexpr (S::has_bf16) panel_times_rows<DotBf16<S>>(g, column, panel);
+void bf16_panel_times_rows(const Gemm& g, int column, const std::byte* panel, const std::byte* next_panel) {
+  if constexpr (S::has_bf16) panel_times_rows<DotBf16<S>>(g, column, panel, next_panel);
 }
 
 /// A panel of 16-bit weights as f32.
@@ -158,14 +185,16 @@ inline const std::byte* widened(const Gemm& g, const std::byte* panel) {
 void gemm(const Gemm& g) {
   const Panels& w = *g.weight;
   const std::byte* panel = w.data;
-  for (int column = 0; column < w.n; column += kWidth, panel += w.panel_bytes) {
+  for (int column = 0; column < w.n; column += kWidth) {
+    const std::byte* const next = panel + w.panel_bytes;  // after the last one: whatever is packed behind this matrix
     switch (w.format) {
-      case Format::f32: panel_times_rows<DotF32>(g, column, panel); break;
+      case Format::f32: panel_times_rows<DotF32>(g, column, panel, next); break;
       case Format::f16:
-      case Format::bf16: panel_times_rows<DotF32>(g, column, widened(g, panel)); break;
-      case Format::bf16_dot: bf16_panel_times_rows<Simd>(g, column, panel); break;
-      case Format::s8_dot: panel_times_rows<DotU8>(g, column, panel); break;
+      case Format::bf16: panel_times_rows<DotF32>(g, column, widened(g, panel), next); break;
+      case Format::bf16_dot: bf16_panel_times_rows<Simd>(g, column, panel, next); break;
+      case Format::s8_dot: panel_times_rows<DotU8>(g, column, panel, next); break;
     }
+    panel = next;
   }
 }
 

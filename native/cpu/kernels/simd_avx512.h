@@ -39,6 +39,7 @@ struct Simd {
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F magnitude(F a) { return _mm512_abs_ps(a); }
   static F round(F a) { return _mm512_roundscale_ps(a, 8); }
   static F scale2(F a, F n) { return _mm512_scalef_ps(a, n); }  // a * 2^n, n whole
   static float sum(F a) { return _mm512_reduce_add_ps(a); }

@@ -51,6 +51,7 @@ struct Simd {
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static F max(F a, F b) { return vmaxq_f32(a, b); }
   static F min(F a, F b) { return vminq_f32(a, b); }
+  static F magnitude(F a) { return vabsq_f32(a); }
   static F round(F a) { return vrndnq_f32(a); }
   static F scale2(F a, F n) {
     return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23)));
