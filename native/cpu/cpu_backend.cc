@@ -19,7 +19,7 @@ namespace matryoshka {
 namespace cpu {
 namespace {
 
-static const int kTileTokens = getenv("TT") ? atoi(getenv("TT")) : 128;
+constexpr int kTileTokens = 160;
 constexpr int kTileSequences = 64;
 
 Elements elements_of(Dtype dtype, const Kernels& kernels) {
