@@ -83,7 +83,7 @@ void product(const Product& p) {
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) acc[r][j] = Dot::zero();
-  multiply<Dot>(p.a, p.a_stride, p.b, p.b_stride, p.steps, acc, {});
+  multiply<Dot>(p.a, p.a_stride, p.b, p.b_stride, p.steps, acc, {p.b, 0});
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8

@@ -93,8 +93,8 @@ struct DotU8 : DotIntegers {
 
 /// Memory that will be wanted soon, asked for a few bytes a step.
 struct Prefetch {
-  const std::byte* next = nullptr;
-  size_t per_step = 0;
+  const std::byte* next;
+  size_t per_step;  ///< 0: nothing is asked for
 };
 
 /// acc[r][j] += Σ over `steps` dwords of row r and vector j. Rows are a_stride bytes apart, steps of b b_stride.
