@@ -3,6 +3,7 @@
  */
 import { createRequire } from "node:module";
 import { type ErrorCode, MatryoshkaError } from "./errors.js";
+import type { NativeTrainer, NativeTrainerOptions } from "./native-trainer.js";
 
 /** Options of the native engine, already validated. */
 export interface NativeOptions {
@@ -118,6 +119,7 @@ export interface NativeMachine {
 /** The addon, as C++ exports it. */
 export interface Native {
   readonly Engine: new (directory: string, options: NativeOptions) => NativeEngine;
+  readonly Trainer: new (directory: string, options: NativeTrainerOptions) => NativeTrainer;
   /** Validates a checkpoint without packing it. Throws native errors. */
   inspect(directory: string): NativeModelInfo;
   machine(): NativeMachine;
