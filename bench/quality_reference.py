@@ -1,0 +1,84 @@
+"""nDCG@10 of the bundled model in float32 PyTorch, by Hugging Face's own BERT and tokenizer: what quality.ts is held to.
+
+    python3 -m venv venv && venv/bin/pip install torch transformers safetensors
+    venv/bin/python bench/quality_reference.py trec-dl-21 wikiqa hotpotqa-small musique-small
+"""
+import collections
+import json
+import math
+import os
+import sys
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+MODEL, DATA = os.path.join(ROOT, "models", "default"), os.path.join(ROOT, "..", "shared", "data", "eval")
+DEPTHS = [4, 6, 8, 12]
+
+tokenizer = AutoTokenizer.from_pretrained(MODEL)
+encoder = AutoModel.from_pretrained(MODEL, add_pooling_layer=False, dtype=torch.float32).eval()
+heads = load_file(os.path.join(MODEL, "matryoshka.safetensors"))
+
+
+def encode(text, most):
+    return tokenizer(text, add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
+
+
+@torch.inference_mode()
+def scores(query, documents):
+    """Logits (documents, DEPTHS)."""
+    a = encode(query, 128)
+    pairs = [(a, encode(document, 256 - 3 - len(a))) for document in documents]
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    out = torch.zeros(len(pairs), len(DEPTHS))
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))
+    for start in range(0, len(order), 16):
+        chosen = order[start : start + 16]
+        width = len(a) + 3 + len(pairs[chosen[-1]][1])
+        ids, types, mask = (torch.zeros(len(chosen), width, dtype=torch.long) for _ in range(3))
+        for row, i in enumerate(chosen):
+            sequence = [cls, *a, sep, *pairs[i][1], sep]
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+            types[row, len(a) + 2 : len(sequence)] = 1
+            mask[row, : len(sequence)] = 1
+        states = encoder(ids, mask, types, output_hidden_states=True).hidden_states
+        for column, layer in enumerate(DEPTHS):
+            weight, bias = heads[f"exit.{layer}.weight"].float().view(-1), heads[f"exit.{layer}.bias"].float()
+            out[chosen, column] = states[layer][:, 0] @ weight + bias
+    return out
+
+
+def ndcg10(grades, judged):
+    """Gains are the grades; the ideal is over all judgements."""
+    dcg = lambda values: sum(grade / math.log2(rank + 2) for rank, grade in enumerate(values[:10]))
+    return dcg(grades) / dcg(sorted(judged, reverse=True))
+
+
+def lines(path):
+    with open(path, encoding="utf-8") as file:
+        yield from file
+
+
+for name in sys.argv[1:]:
+    folder = os.path.join(DATA, name)
+    queries = {j["_id"]: j["text"] for j in map(json.loads, lines(os.path.join(folder, "queries.jsonl")))}
+    corpus = {j["_id"]: f"{j.get('title', '')} {j['text']}".strip() for j in map(json.loads, lines(os.path.join(folder, "corpus.jsonl")))}
+    qrels = collections.defaultdict(dict)
+    for line in list(lines(os.path.join(folder, "qrels", "test.full.tsv" if name == "trec-dl-21" else "test.tsv")))[1:]:
+        query, document, grade = line.split("\t")
+        qrels[query][document] = max(0, int(grade))
+    run = collections.defaultdict(list)
+    for line in lines(os.path.join(folder, "runs", "bm25.test.trec")):
+        query, _, document, *_ = line.split()
+        run[query].append(document)
+    found = [[] for _ in DEPTHS]
+    for query, candidates in run.items():
+        if not any(qrels[query].values()):
+            continue
+        logits = scores(queries[query], [corpus[document] for document in candidates[:100]])
+        for column in range(len(DEPTHS)):
+            ranking = torch.sort(logits[:, column], descending=True, stable=True).indices.tolist()
+            found[column].append(ndcg10([qrels[query].get(candidates[i], 0) for i in ranking], list(qrels[query].values())))
+    print(name, *(f"{sum(values) / len(values):.4f}" for values in found), flush=True)
