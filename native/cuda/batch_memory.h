@@ -1,0 +1,53 @@
+// Where a batch lives on the device: what was uploaded, the activations, the two active sets, and the results.
+#pragma once
+
+#include "cuda/device_buffer.h"
+#include "cuda/element_type.h"
+#include "cuda/kernels/active_set.cuh"
+#include "cuda/padded_shape.h"
+#include "engine/batch.h"
+
+namespace matryoshka::cuda {
+
+/// Sizes that the host knows before anything runs; the device's own sizes only shrink from here.
+struct BatchSizes {
+  int sequences = 0, tokens = 0, lists = 0, work_items = 0, exits = 0;
+
+  static BatchSizes of(const TokenBatch& batch, int exits, int query_block);
+};
+
+/// What the host writes, in one block that is uploaded at once: it looks the same on both sides.
+struct BatchInput {
+  int *tokens, *positions, *types;  ///< [tokens]
+  ActiveSetView active;
+
+  BatchInput(Carver& carver, const BatchSizes& sizes);
+};
+/// Fills staging memory: everybody is active.
+void write(const BatchInput& staging, const TokenBatch& batch, int position_offset, int query_block);
+
+/// What the host reads, in one block that is downloaded at once.
+struct BatchResults {
+  float* logits;               ///< [sequences, exits]
+  unsigned char* exit_layers;  ///< [sequences]
+  BatchResults(Carver& carver, const BatchSizes& sizes);
+};
+
+/// Device memory only.
+struct BatchActivations {
+  void* hidden[2];                           ///< [tokens, hidden]: one is current, the other where compaction leads
+  void *key_value;                           ///< [tokens, 2 · attention]
+  void *query, *context;                     ///< [tokens, attention]
+  void *branch, *mlp;                        ///< [tokens, hidden], [tokens, intermediate]
+  void *scoring, *pooled;                    ///< [sequences, hidden]
+  ActiveSetView other;                       ///< the set that the first compaction writes
+  int* row_map;                              ///< [tokens]
+  float *low, *high, *difficulty;            ///< [sequences]
+  double* terms;                             ///< [sequences]
+  unsigned char* stop;                       ///< [sequences]
+  int* slots;                                ///< [sequences + 1]
+
+  BatchActivations(Carver& carver, const BatchSizes& sizes, const PaddedShape& shape, ElementType type);
+};
+
+}  // namespace matryoshka::cuda

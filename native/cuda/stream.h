@@ -1,0 +1,39 @@
+// One device's work queue and memory: all that the backend asks of CUDA, and all that a test needs to watch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "cuda/kernel_table.h"
+
+namespace matryoshka::cuda {
+
+/// Everything but the allocations, wait and describe is only queued, and runs in the order queued.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  virtual const KernelTable& kernels() const = 0;
+  /// "cuda:0 NVIDIA A100" or "emulator".
+  virtual std::string describe() const = 0;
+
+  /// Device memory, aligned to 256 bytes; throws ERR_OUT_OF_MEMORY and stays usable.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  /// Host memory that the device copies from and to without the host's help.
+  virtual void* allocate_staging(size_t bytes) = 0;
+  virtual void release_staging(void* memory) = 0;
+
+  /// Host to device. Staging memory must stay as it is until the copy has run; other memory is free on return.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void fill(void* to, uint8_t value, size_t bytes) = 0;
+  /// Runs a kernel over its argument struct, which is copied.
+  virtual void launch(const Kernel& kernel, const void* args) = 0;
+  /// Device to staging memory.
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  /// The host waits until all that was queued has run. Throws what went wrong since the last wait.
+  virtual void wait() = 0;
+};
+
+}  // namespace matryoshka::cuda
