@@ -156,7 +156,10 @@ void Checkpoint::State::find_classification_head(const Family& family, const std
 Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Checkpoint::~Checkpoint() = default;
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& directory) {
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& directory) { return open(directory, true); }
+std::shared_ptr<const Checkpoint> Checkpoint::open_encoder(const std::string& directory) { return open(directory, false); }
+
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& directory, bool needs_head) {
   const fs::path path = fs::u8path(directory);
   std::error_code none;
   if (directory.find('\0') != directory.npos || !fs::is_directory(path, none)) {
@@ -177,7 +180,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& directory)
   state->find_encoder(family, prefix);
   if (is_there(path / "matryoshka.json")) {
     state->find_layerwise_heads(path);
-  } else {
+  } else if (needs_head) {
     state->find_classification_head(family, prefix, config, directory);
   }
   return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(state)));

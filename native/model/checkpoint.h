@@ -52,6 +52,9 @@ class Checkpoint {
   /// Throws Error: ERR_MODEL_NOT_FOUND, ERR_MODEL_INVALID, ERR_FILE, ERR_CONFIG_INVALID, ERR_UNSUPPORTED_ARCHITECTURE,
   /// ERR_SAFETENSORS_INVALID, ERR_TENSOR_MISSING, ERR_TENSOR_SHAPE, ERR_TENSOR_DTYPE.
   static std::shared_ptr<const Checkpoint> open(const std::string& directory);
+  /// The same, for training, of an encoder that needs no head: where there are no exit layers on disk, exit_layers() is
+  /// empty, there is no head(), and a classification head is not looked at.
+  static std::shared_ptr<const Checkpoint> open_encoder(const std::string& directory);
   ~Checkpoint();
 
   const Architecture& architecture() const;
@@ -74,6 +77,7 @@ class Checkpoint {
  private:
   struct State;
   explicit Checkpoint(std::unique_ptr<State> state);
+  static std::shared_ptr<const Checkpoint> open(const std::string& directory, bool needs_head);
   std::unique_ptr<State> state_;
 };
 
