@@ -7,8 +7,8 @@ import type { NativeTrainer, NativeTrainerOptions } from "./native-trainer.js";
 
 /** Options of the native engine, already validated. */
 export interface NativeOptions {
-  readonly device: "cpu" | "reference";
-  readonly dtype: "f32" | "bf16" | "int8";
+  readonly device: "cpu" | "emulator" | "reference";
+  readonly dtype: "f32" | "bf16" | "f16" | "int8";
   readonly threads: number;
   /** Instruction set to force, or "" for the best one this machine has. */
   readonly isa: string;

@@ -24,8 +24,8 @@ export interface Limits {
 }
 
 /** Values of the options that are words. */
-export const DEVICES = ["auto", "cpu", "reference"] as const satisfies readonly Device[];
-export const DTYPES = ["auto", "f32", "bf16", "int8"] as const satisfies readonly Dtype[];
+export const DEVICES = ["auto", "cpu", "emulator", "reference"] as const satisfies readonly Device[];
+export const DTYPES = ["auto", "f32", "bf16", "f16", "int8"] as const satisfies readonly Dtype[];
 export const TRUNCATIONS = ["document", "error", "chunk-max"] as const satisfies readonly Truncation[];
 export const ACTIVATIONS = ["sigmoid", "none"] as const satisfies readonly Activation[];
 

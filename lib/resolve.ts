@@ -27,18 +27,24 @@ export function chooseDtype({ features }: Machine): DtypeChoice {
     : { dtype: "f32", reason: "the processor has no native bf16 products" };
 }
 
+/** What each device computes in, and what "auto" means there. */
+const DTYPES = {
+  cpu: ["f32", "bf16", "int8"],
+  emulator: ["f32", "bf16", "f16"],
+  reference: ["f32"],
+} as const satisfies Record<NativeOptions["device"], readonly NativeOptions["dtype"][]>;
+
 /** The engine's options for an opened model. `MATRYOSHKA_ISA` forces an instruction set. */
 export function resolveOpen(options: OpenOptions): NativeOptions {
-  const { device = "auto", dtype = "auto", threads = availableParallelism() } = options;
-  const isa = process.env.MATRYOSHKA_ISA ?? "";
-  if (device === "reference") {
-    if (dtype !== "auto" && dtype !== "f32")
-      throw new MatryoshkaError(
-        "ERR_UNSUPPORTED_DTYPE",
-        `Expected "f32" or "auto" for options.dtype but received "${dtype}": the reference device computes in double ` +
-          "precision only.",
-      );
-    return { device, dtype: "f32", threads, isa };
-  }
-  return { device: "cpu", dtype: dtype === "auto" ? chooseDtype(machine()).dtype : dtype, threads, isa };
+  const { device: asked = "auto", dtype: wanted = "auto", threads = availableParallelism() } = options;
+  const device = asked === "auto" ? "cpu" : asked;
+  const dtype = wanted !== "auto" ? wanted : device === "cpu" ? chooseDtype(machine()).dtype : "f32";
+  const possible: readonly string[] = DTYPES[device];
+  if (!possible.includes(dtype))
+    throw new MatryoshkaError(
+      "ERR_UNSUPPORTED_DTYPE",
+      `Expected ${possible.map((name) => `"${name}"`).join(", ")} or "auto" for options.dtype but received "${dtype}": ` +
+        `that is all the ${device} device computes in.`,
+    );
+  return { device, dtype, threads, isa: process.env.MATRYOSHKA_ISA ?? "" };
 }

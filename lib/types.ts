@@ -2,11 +2,17 @@
  * The public types: what callers pass in and get back.
  */
 
-/** Where the model runs. "auto" is the fastest device this machine has; "reference" is the double-precision oracle. */
-export type Device = "auto" | "cpu" | "reference";
+/**
+ * Where the model runs. "auto" is the fastest device this machine has; "reference" is the double-precision oracle;
+ * "emulator" runs the GPU's kernels on the CPU, slowly, to check them.
+ */
+export type Device = "auto" | "cpu" | "emulator" | "reference";
 
-/** Arithmetic of the matrix products. "auto" is the fastest one that this machine runs well; see `docs/devices.md`. */
-export type Dtype = "auto" | "f32" | "bf16" | "int8";
+/**
+ * Arithmetic of the matrix products. "auto" is the fastest one that this machine runs well; see `docs/devices.md`. f16 is
+ * for the emulator, int8 for the CPU.
+ */
+export type Dtype = "auto" | "f32" | "bf16" | "f16" | "int8";
 
 /** What to do when query and document together exceed `maxLength`. */
 export type Truncation =

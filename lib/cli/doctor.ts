@@ -20,8 +20,10 @@ const KNOWN = {
   logits: [3.0108752, -5.8023338],
 };
 
+type CpuDtype = Exclude<Dtype, "auto" | "f16">;
+
 /** How far a dtype may be from the known logits, absolutely. */
-const TOLERANCE: Readonly<Record<Exclude<Dtype, "auto">, number>> = { f32: 2e-4, bf16: 0.15, int8: 0.3 };
+const TOLERANCE: Readonly<Record<CpuDtype, number>> = { f32: 2e-4, bf16: 0.15, int8: 0.3 };
 
 export const doctor: Command = {
   summary: "what this machine has, what was chosen and why, and a self-test",
@@ -80,7 +82,7 @@ Exits with 1 if the self-test of the bundled model fails.`,
   },
 };
 
-async function selfTest(dtype: Exclude<Dtype, "auto">) {
+async function selfTest(dtype: CpuDtype) {
   await using reranker = await Reranker.open(undefined, { dtype });
   const last = reranker.info.layers;
   const { logits } = await reranker.score(

@@ -1,35 +1,65 @@
 #include "addon/engine_object.h"
 
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "addon/convert.h"
 #include "cpu/cpu_backend.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/emulator_stream.h"
 #include "reference/reference_backend.h"
 
 namespace matryoshka::addon {
 namespace {
 
 struct Options {
-  std::string device;
+  std::string device, dtype;
   CpuOptions cpu;
 };
+
+/// The one of `names` that `name` is.
+template <class Value>
+Value named(const std::string& name, const char* what, const char* code, std::initializer_list<std::pair<const char*, Value>> names) {
+  std::string known;
+  for (const auto& [known_name, value] : names) {
+    if (name == known_name) return value;
+    known += known.empty() ? known_name : std::string(", ") + known_name;
+  }
+  throw Error(code, std::string("Expected one of ") + known + " for " + what + " but received " + name);
+}
 
 Options to_options(const Napi::Object& object) {
   Options options;
   options.device = object.Get("device").ToString();
   options.cpu.threads = object.Get("threads").ToNumber().Int32Value();
   options.cpu.isa = object.Get("isa").ToString();
-  const std::string dtype = object.Get("dtype").ToString();
-  if (dtype == "f32") options.cpu.dtype = Dtype::f32;
-  else if (dtype == "bf16") options.cpu.dtype = Dtype::bf16;
-  else if (dtype == "int8") options.cpu.dtype = Dtype::int8;
-  else throw Error("ERR_UNSUPPORTED_DTYPE", "Expected f32, bf16 or int8 for dtype but received " + dtype);
-  if (options.device != "cpu" && options.device != "reference")
-    throw Error("ERR_UNSUPPORTED_DEVICE", "Expected cpu or reference for device but received " + options.device);
+  options.dtype = object.Get("dtype").ToString();
   if (options.cpu.threads < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 thread");
   return options;
+}
+
+std::unique_ptr<Backend> make_backend(const std::shared_ptr<const Checkpoint>& checkpoint, const Options& options) {
+  enum class Device { cpu, emulator, reference };
+  const auto element = [&] {
+    using cuda::ElementType;
+    return named<ElementType>(options.dtype, "dtype", "ERR_UNSUPPORTED_DTYPE",
+                              {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}, {"f16", ElementType::f16}});
+  };
+  switch (named<Device>(options.device, "device", "ERR_UNSUPPORTED_DEVICE",
+                        {{"cpu", Device::cpu}, {"emulator", Device::emulator}, {"reference", Device::reference}})) {
+    case Device::reference:
+      return make_reference_backend(checkpoint);
+    case Device::emulator:
+      return make_cuda_backend(checkpoint, cuda::make_emulator_stream(), element());
+    case Device::cpu:
+      break;
+  }
+  CpuOptions cpu = options.cpu;
+  cpu.dtype = named<Dtype>(options.dtype, "dtype", "ERR_UNSUPPORTED_DTYPE", {{"f32", Dtype::f32}, {"bf16", Dtype::bf16}, {"int8", Dtype::int8}});
+  return make_cpu_backend(checkpoint, cpu);
 }
 
 // What outlives the object while completions are under way. Touched by the JavaScript thread only, except `checkpoint`,
@@ -110,7 +140,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
  private:
   static Engine::Model load(const std::string& directory, const Options& options) {
     auto checkpoint = Checkpoint::open(directory);
-    auto backend = options.device == "reference" ? make_reference_backend(checkpoint) : make_cpu_backend(checkpoint, options.cpu);
+    auto backend = make_backend(checkpoint, options);
     return {std::move(checkpoint), std::move(backend)};
   }
 

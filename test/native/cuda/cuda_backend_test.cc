@@ -162,8 +162,10 @@ TEST("a pair's score has the same bits alone and in company") {
     const Scores together = run(*backend, *model.checkpoint(), batch, full_plan(*model.checkpoint()));
     for (int s = 0; s < batch.sequences(); ++s) {
       TokenBatch one;
-      one.token_ids.assign(&batch.token_ids[batch.cu_seqlens[s]], &batch.token_ids[batch.cu_seqlens[s]] + batch.cu_seqlens[s + 1] - batch.cu_seqlens[s]);
-      one.type_ids.assign(&batch.type_ids[batch.cu_seqlens[s]], &batch.type_ids[batch.cu_seqlens[s]] + one.token_ids.size());
+      for (int t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
+        one.token_ids.push_back(batch.token_ids[t]);
+        one.type_ids.push_back(batch.type_ids[t]);
+      }
       one.cu_seqlens = {0, static_cast<int32_t>(one.token_ids.size())};
       one.list_offsets = {0, 1};
       const Scores alone = run(*backend, *model.checkpoint(), one, full_plan(*model.checkpoint()));
