@@ -11,10 +11,9 @@ import { evaluate } from "../dist/eval/metrics.js";
 import { column, ranked, type TrajectorySet } from "../dist/exit/trajectory.js";
 import { type Dtype, Reranker } from "../dist/index.js";
 import { machine } from "./machine.js";
-import { type EvaluationSet, evaluationSet, missingSets, scored } from "./sets.js";
+import { type EvaluationSet, evaluationSet, MAX_LENGTH, missingSets, scored } from "./sets.js";
 
 const NAMES = ["trec-dl-21", "nfcorpus", "scifact"] as const;
-const MAX_LENGTH = 512;
 const K = 10;
 /** Largest change of mean nDCG@10, and least share of the top 10 kept. */
 const BOUNDS = { bf16: { ndcg: 0.001, kept: 0.99 }, int8: { ndcg: 0.003, kept: 0.97 } } as const;

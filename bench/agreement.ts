@@ -1,0 +1,96 @@
+/**
+ * Whether the engine stops the documents that the replay of stored scores says it should, on real data: every exit layer
+ * and every score, bit for bit. On the first set also the wall clock, each query at full depth and under the certified
+ * rule in turn, beside the compute that was saved; and what the machinery costs where nobody stops.
+ *
+ * Run: npm run bench:agreement [-- --dtype f32] [--store DIR]. Exits with 1 where anything differs.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { replay } from "../dist/exit/replay.js";
+import type { Trajectory } from "../dist/exit/trajectory.js";
+import { planExit } from "../dist/exit-plan.js";
+import { fingerprint } from "../dist/fingerprint.js";
+import { type Dtype, type Exit, Reranker, type RerankResponse } from "../dist/index.js";
+import { readCertificates } from "../dist/model-info.js";
+import { machine } from "./machine.js";
+import { evaluationSet, MAX_LENGTH, missingSets, type SetName, scored } from "./sets.js";
+
+const CERTIFIED: Exit = { type: "top-k", k: 10, alpha: 0.05 };
+/** Stops more documents, so that more decisions are compared. */
+const THRIFTY: Exit = { type: "budget", k: 10, compute: 0.35 };
+/** A sure thing is never surer than 1: every layer is peeked at and nobody stops. */
+const NOBODY: Exit = {
+  type: "confidence",
+  thresholds: Object.fromEntries([3, 4, 5, 6, 7, 8, 9, 10, 11].map((l) => [l, 1])),
+};
+const TIMED: SetName = "trec-dl-21";
+
+const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
+const missing = missingSets();
+if (missing) {
+  console.log(`skipped: ${missing}`);
+} else {
+  const dtype = values.dtype as Dtype;
+  await using reranker = await Reranker.open(undefined, { dtype });
+  const { info } = reranker;
+  const conditions = { dtype, maxLength: MAX_LENGTH };
+  const print = await fingerprint(info.directory, conditions);
+  const certificates = await readCertificates(info.directory);
+  const about = machine();
+  console.log(`${about.line}\n${info.backend}, k = 10, α = 5 %, δ = 5 %, up to ${MAX_LENGTH} tokens, BM25's top 100`);
+
+  /** Documents whose exit or logit is not the replay's. */
+  const differing = (exit: Exit, list: Trajectory, { results }: RerankResponse): number => {
+    const { rule } = planExit(exit, certificates, { ...print, candidates: list.documents.length });
+    const { exitLayers, scores } = replay(rule, list, info.exitLayers);
+    return results.filter(({ index, exitLayer, logit }) => exitLayer !== exitLayers[index] || logit !== scores[index])
+      .length;
+  };
+
+  const sets: { set: string; exit: string; pairs: number; stopped: number; differing: number; compute: number }[] = [];
+  let clock: { full: number; certified: number; nobody: number; compute: number } | undefined;
+  for (const name of [TIMED, "nfcorpus", "scifact"] as const) {
+    const { lists } = await evaluationSet(name);
+    const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
+    const exits: readonly Exit[] = name === TIMED ? [CERTIFIED, THRIFTY] : [THRIFTY];
+    const tally = exits.map(() => ({ pairs: 0, stopped: 0, differing: 0, compute: 0 }));
+    const times = { full: 0, certified: 0, nobody: 0 };
+    for (const [q, { text, documents }] of lists.entries()) {
+      const texts = documents.map((document) => document.text);
+      const run = (exit: Exit) => reranker.rerank(text, texts, { exit, maxLength: MAX_LENGTH });
+      if (name === TIMED) {
+        times.full += (await run({ type: "full" })).stats.milliseconds.engine;
+        times.nobody += (await run(NOBODY)).stats.milliseconds.engine;
+      }
+      for (const [i, exit] of exits.entries()) {
+        const response = await run(exit);
+        const own = tally[i]!;
+        own.pairs += texts.length;
+        own.stopped += response.results.filter(({ exact }) => !exact).length;
+        own.differing += differing(exit, set.lists[q]!, response);
+        own.compute += response.stats.computeFraction / lists.length;
+        if (name === TIMED && exit === CERTIFIED) times.certified += response.stats.milliseconds.engine;
+      }
+    }
+    exits.forEach((exit, i) => {
+      sets.push({ set: name, exit: exit.type, ...tally[i]! });
+      const { pairs, stopped, differing: wrong, compute } = tally[i]!;
+      console.log(
+        `${name.padEnd(12)} ${exit.type.padEnd(8)} ${pairs} pairs, ${stopped} stopped early, compute ${compute.toFixed(3)}, ${wrong} differ from the replay`,
+      );
+    });
+    if (name === TIMED) clock = { ...times, compute: tally[0]!.compute };
+  }
+  const { full, certified, nobody, compute } = clock!;
+  const wall = certified / full;
+  console.log(
+    `${TIMED}: certified top 10 takes ${wall.toFixed(3)} of full depth's time for ${compute.toFixed(3)} of its compute: ` +
+      `${(compute / wall).toFixed(3)} of the ideal speed-up. Every exit peeked at, nobody stopped: ${(100 * (nobody / full - 1)).toFixed(1)} % more time.`,
+  );
+  writeFileSync(
+    new URL("results/agreement.json", import.meta.url),
+    `${JSON.stringify({ machine: about, date: new Date().toISOString().slice(0, 10), dtype, maxLength: MAX_LENGTH, sets, clock }, undefined, 1)}\n`,
+  );
+  process.exitCode = sets.some((each) => each.differing > 0) ? 1 : 0;
+}

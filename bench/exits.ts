@@ -1,0 +1,111 @@
+/**
+ * Exit rules on every evaluation set: compute, nDCG@10 and exactness of each, replayed from stored scores, with the
+ * certificates calibrated on the pool of `certify.ts`. Prints a markdown table and writes bench/results/exits.json.
+ *
+ * Run: npm run bench:exits [-- --dtype f32] [--store DIR]. A killed run goes on.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { parseExit } from "../dist/cli/exit.js";
+import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
+import { fingerprint } from "../dist/fingerprint.js";
+import { type Dtype, Reranker } from "../dist/index.js";
+import { calibrations } from "./certify.js";
+import { machine } from "./machine.js";
+import { evaluationSet, MAX_LENGTH, missingSets, SETS, scored } from "./sets.js";
+
+const LAYERS = [4, 6, 8, 12];
+const sure = (threshold: number) =>
+  `confidence:${[4, 5, 6, 7, 8, 9, 10, 11].map((l) => `${l}=${threshold}`).join(",")}`;
+const RULES: Readonly<Record<string, string>> = {
+  "top-k 10, α 1 % (δ none)": "top-k:10:0.01",
+  "top-k 10, α 5 %": "top-k:10:0.05",
+  "top-k 10, α 10 %": "top-k:10:0.1",
+  "budget .50": "budget:0.5:10",
+  "budget .35": "budget:0.35:10",
+  "confidence > .90": sure(0.9),
+  "confidence > .98": sure(0.98),
+};
+
+interface Row {
+  readonly rule: string;
+  readonly compute: number;
+  readonly ndcg: number;
+  /** Against full depth. */
+  readonly change: number;
+  readonly exactTop10: number;
+}
+
+const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
+const missing = missingSets();
+if (missing) {
+  console.log(`skipped: ${missing}`);
+} else {
+  const dtype = values.dtype as Dtype;
+  await using reranker = await Reranker.open(undefined, { dtype });
+  const { info } = reranker;
+  const { made } = await calibrations(reranker, dtype, values.store);
+  const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
+  const conditions = { dtype, maxLength: MAX_LENGTH };
+  const print = await fingerprint(info.directory, conditions);
+  const found: { set: string; queries: number; pairs: number; bm25: number; rows: Row[] }[] = [];
+  for (const name of SETS) {
+    const { lists, qrels } = await evaluationSet(name);
+    const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
+    const judge = { qrels, measures: ["nDCG@10"] };
+    const value = (metrics: Readonly<Record<string, number>>) => metrics["nDCG@10"]!;
+    const full = value(depthReport(info.layers, set, judge, info, null).report.metrics);
+    const row = (
+      rule: string,
+      report: { metrics: Readonly<Record<string, number>>; computeFraction: number },
+      exact: number,
+    ) => ({
+      ...{ rule, compute: report.computeFraction, exactTop10: exact },
+      ...{ ndcg: value(report.metrics), change: value(report.metrics) - full },
+    });
+    const replayed = (label: string, words: string) => {
+      const options = { words, exit: parseExit(words), certificates, fingerprint: print, wall: undefined };
+      const { report } = ruleReport(options, set, judge, info);
+      return row(label, report, report.exactTopK);
+    };
+    found.push({
+      set: name,
+      queries: lists.length,
+      pairs: lists.reduce((sum, { documents }) => sum + documents.length, 0),
+      bm25: value(firstStage(lists, judge).metrics),
+      rows: [
+        ...LAYERS.map((layer) => replayed(`layer ${layer}`, `layer:${layer}`)),
+        ...Object.entries(RULES).map(([label, words]) => replayed(label, words)),
+      ],
+    });
+  }
+  const mean = (pick: (rows: readonly Row[]) => number) =>
+    found.reduce((sum, { rows }) => sum + pick(rows), 0) / found.length;
+  const labels = found[0]!.rows.map(({ rule }) => rule);
+  const means: Row[] = labels.map((rule, i) => ({
+    ...{ rule, compute: mean((rows) => rows[i]!.compute), ndcg: mean((rows) => rows[i]!.ndcg) },
+    ...{ change: mean((rows) => rows[i]!.change), exactTop10: mean((rows) => rows[i]!.exactTop10) },
+  }));
+  const about = machine();
+  const n = certificates[0]?.n;
+  console.log(
+    `${about.line}\n${info.backend}, up to ${MAX_LENGTH} tokens, BM25's top 100, k = 10, δ = 5 %, n = ${n}; each cell: compute, nDCG@10 (change), exact top 10\n`,
+  );
+  const cell = ({ compute, ndcg, change, exactTop10 }: Row) =>
+    `${compute.toFixed(2)}, ${ndcg.toFixed(3)} (${change > 0 ? "+" : ""}${change.toFixed(3)}), ${(100 * exactTop10).toFixed(0)} %`;
+  console.log(`| rule | ${found.map(({ set }) => set).join(" | ")} | mean |`);
+  console.log(`|---|${"---|".repeat(found.length + 1)}`);
+  labels.forEach((label, i) => {
+    console.log(`| ${label} | ${found.map(({ rows }) => cell(rows[i]!)).join(" | ")} | ${cell(means[i]!)} |`);
+  });
+  const report = {
+    machine: about,
+    date: new Date().toISOString().slice(0, 10),
+    dtype,
+    maxLength: MAX_LENGTH,
+    certificates,
+    sets: found,
+    means,
+  };
+  writeFileSync(new URL("results/exits.json", import.meta.url), `${JSON.stringify(report, undefined, 1)}\n`);
+}
