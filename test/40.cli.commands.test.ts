@@ -73,6 +73,15 @@ describe.concurrent("rerank", { timeout: 180_000 }, () => {
     expect(stderr).toMatch(/No certificate holds\. The model has no certificate/);
   });
 
+  it("stops whom the first stage had settled, by the scores of JSON lines", async () => {
+    const input = [10, 9, 0].map((score) => `${JSON.stringify({ text: `panda ${score}`, score })}\n`).join("");
+    const args = ["rerank", ...here, "--query", "panda", "--exit", "confidence:2=1:0.5:1", "--json"];
+    const { stdout } = await matryoshka(args, input);
+    const { results, stats } = JSON.parse(stdout);
+    expect(stats.exitHistogram).toEqual({ 2: 1, 4: 2 });
+    expect(results.find((r: { exitLayer: number }) => r.exitLayer === 2).document.score).toBe(0);
+  });
+
   it("names file and line of a bad document", async () => {
     const docs = file("bad.jsonl", '{"text": "a"}\n\n{"text": 3}\n');
     const { code, stderr } = await matryoshka(["rerank", ...here, "--query", "q", "--docs", docs]);

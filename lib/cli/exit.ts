@@ -7,7 +7,8 @@ import { UsageError } from "./command.js";
 /** Of `--exit`, for the commands' help. */
 export const EXIT_HELP = `full; layer:8 (everybody stops there); top-k:10 or top-k:10:0.05 (k, α: the model's
                      certificate); budget:0.5 (mean share of full compute); confidence:4=0.9,8=0.95
-                     (thresholds by layer) or confidence-list:…`;
+                     (thresholds by layer) or confidence-list:…, either with :0.2 (also whom the first
+                     stage settled: difficulty below 0.2) or :0.2:10 (at its rank 10)`;
 
 const number = (word: string | undefined) =>
   word !== undefined && /^\d+(\.\d+)?$/.test(word) ? Number(word) : undefined;
@@ -22,10 +23,16 @@ function thresholds(words: string | undefined): Record<number, number> | undefin
 
 /** Reads the words; whether the model can do it is for the reranker to say. Throws UsageError. */
 export function parseExit(words: string): Exit {
-  const [type, first, second, ...rest] = words.split(":");
-  const [a, b] = [number(first), number(second)];
+  const [type, first, second, third, ...rest] = words.split(":");
+  const [a, b, c] = [number(first), number(second), number(third)];
   const layers = thresholds(first);
-  if (rest.length === 0) {
+  if (rest.length === 0 && (type === "confidence" || type === "confidence-list") && layers) {
+    const whole = (second === undefined || b !== undefined) && (third === undefined || c !== undefined);
+    const difficulty = b !== undefined && { difficulty: { below: b, ...(c !== undefined && { k: c }) } };
+    const over = type === "confidence-list" && ({ over: "list" } as const);
+    if (whole) return { type: "confidence", thresholds: layers, ...over, ...difficulty };
+  }
+  if (third === undefined) {
     if (type === "full" && first === undefined) return { type };
     if (type === "layer" && a !== undefined && second === undefined) return { type, layer: a };
     if (type === "top-k" && first === undefined) return { type };
@@ -33,9 +40,6 @@ export function parseExit(words: string): Exit {
       return { type, k: a, ...(b !== undefined && { alpha: b }) };
     if (type === "budget" && a !== undefined && (second === undefined || b !== undefined))
       return { type, compute: a, ...(b !== undefined && { k: b }) };
-    if (type === "confidence" && layers && second === undefined) return { type, thresholds: layers };
-    if (type === "confidence-list" && layers && second === undefined)
-      return { type: "confidence", over: "list", thresholds: layers };
   }
   throw new UsageError(`--exit needs one of ${EXIT_HELP.replace(/\s+/g, " ")}; got ${JSON.stringify(words)}`);
 }

@@ -11,14 +11,14 @@ import { lines, parseObject, stringField } from "./input.js";
 import { table } from "./output.js";
 
 /** A document as it came: the line's text, or the whole object of a JSON line. */
-type Input = { readonly text: string; readonly id?: unknown };
+type Input = { readonly text: string; readonly id?: unknown; readonly score?: unknown };
 
 export const rerank: Command = {
   summary: "rerank documents for a query",
   help: `Usage: matryoshka rerank --query Q [--docs FILE|-] [options]
 
-Reads one document a line, plain text or JSON objects with "text" (and "id"), from FILE or stdin; blank lines are left
-out. Prints the documents best first.
+Reads one document a line, plain text or JSON objects with "text" (and "id", and the first stage's "score"), from FILE
+or stdin; blank lines are left out. Prints the documents best first.
 
   --query Q          what to look for
   --docs FILE|-      documents (default: stdin)
@@ -59,6 +59,7 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
     const open = openOptions(values);
     const documents: Input[] = [];
     for await (const line of lines(text(values, "docs") ?? "-", signal)) documents.push(toDocument(line));
+    const scores = documents.map(({ score }) => score);
     await using reranker = await Reranker.open(text(values, "model"), open);
     output.progress(`reranking ${documents.length} documents on ${reranker.info.backend} …`);
     const response = await reranker.rerank(query, documents, {
@@ -70,6 +71,7 @@ Example: cat docs.txt | matryoshka rerank --query "what is a panda?" --top-n 3`,
       ...(maxLength !== undefined && { maxLength }),
       ...(deadlineMs !== undefined && { deadlineMs }),
       ...(wanted !== undefined && { layers: wanted }),
+      ...(scores.every((score) => typeof score === "number") && { firstStageScores: scores }),
       returnDocuments: true,
     });
     if (output.json) return output.object({ query, ...response });
