@@ -1,0 +1,72 @@
+/**
+ * Whether costs grow as they should: pairs a second against how many are asked for at once, one long document, and the
+ * memory of another worker thread.
+ */
+import { execFileSync } from "node:child_process";
+import { table } from "../../dist/cli/output.js";
+import { Reranker } from "../../dist/index.js";
+import { svg } from "../chart.js";
+import { workload } from "../workload.js";
+import { measureAsync } from "./measure.js";
+import { writeResult } from "./results.js";
+
+const COUNTS = [1, 8, 64, 512, 4096];
+
+/** Resident bytes after W was scored, in a process of its own. */
+function resident(threads: number): number {
+  const script = `
+    import { Reranker } from "${new URL("../../dist/index.js", import.meta.url).href}";
+    import { workload } from "${new URL("../workload.ts", import.meta.url).href}";
+    const reranker = await Reranker.open(undefined, { threads: ${threads} });
+    await reranker.score(workload().slice(0, 64));
+    globalThis.gc();
+    console.log(process.memoryUsage.rss());`;
+  const args = ["--expose-gc", "--import", "tsx", "--input-type=module", "-e", script];
+  return Number(execFileSync(process.execPath, args, { cwd: new URL("../..", import.meta.url) }));
+}
+
+export async function growth() {
+  await using reranker = await Reranker.open();
+  const all = workload().map(({ query, document }) => ({ query, document }));
+  const layers = [reranker.info.layers];
+  const rows: { pairs: number; pairsPerSecond: number; tokensPerSecond: number }[] = [];
+  for (const count of COUNTS) {
+    const pairs = Array.from({ length: count }, (_, i) => all[i % all.length]!);
+    // Few pairs are W's first, which may be long or short: tokens a second compare.
+    const { stats } = await reranker.score(pairs, { layers });
+    const { seconds } = await measureAsync(() => reranker.score(pairs, { layers }), {
+      maxTime: 3,
+      minSamples: count > 1000 ? 2 : 5,
+    });
+    rows.push({ pairs: count, pairsPerSecond: count / seconds, tokensPerSecond: stats.tokens / seconds });
+  }
+  const long = [{ query: all[0]!.query, document: all.map(({ document }) => document).join(" ") }];
+  const { stats } = await reranker.score(long, { layers });
+  const { seconds } = await measureAsync(() => reranker.score(long, { layers }));
+  const memory = [1, 2, 3].map((threads) => ({ threads, residentMiB: resident(threads) / 2 ** 20 }));
+  console.log(`${reranker.info.backend}, tokenization included`);
+  console.log(
+    table([
+      ["pairs at once", "pairs/s", "tokens/s"],
+      ...rows.map((row) => [row.pairs, row.pairsPerSecond.toFixed(1), row.tokensPerSecond.toFixed(0)]),
+    ]),
+  );
+  console.log(
+    `one document of ${stats.tokens} tokens: ${(1e3 * seconds).toFixed(1)} ms, ${(stats.tokens / seconds).toFixed(0)} tokens/s`,
+  );
+  console.log(
+    `resident with 1, 2, 3 threads: ${memory.map(({ residentMiB }) => residentMiB.toFixed(0)).join(", ")} MiB`,
+  );
+  const points = rows.map((row) => [row.pairs, row.tokensPerSecond] as const);
+  writeResult(
+    "growth.svg",
+    svg({
+      title: "Throughput against pairs at once",
+      x: "pairs",
+      y: "tokens/s",
+      logX: true,
+      series: [{ name: reranker.info.backend ?? "", points }],
+    }),
+  );
+  return { backend: reranker.info.backend, rows, long: { tokens: stats.tokens, milliseconds: 1e3 * seconds }, memory };
+}
