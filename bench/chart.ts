@@ -16,7 +16,7 @@ export interface Chart {
   readonly series: readonly Series[];
   /** Powers of two on the x axis. */
   readonly logX?: boolean;
-  /** Where the y axis begins. Defaults to 0. */
+  /** Where the y axis begins; points below it are left out. Defaults to 0. */
   readonly from?: number;
 }
 
@@ -38,7 +38,8 @@ const escaped = (text: string): string =>
   text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]!);
 const short = (value: number): string => String(Number(value.toPrecision(4)));
 
-export function svg({ title, x, y, series, logX = false, from = 0 }: Chart): string {
+export function svg({ title, x, y, series: all, logX = false, from = 0 }: Chart): string {
+  const series = all.map((each) => ({ ...each, points: each.points.filter(([, py]) => py >= from) }));
   const points = series.flatMap((each) => each.points);
   const [lowX, highX] = [Math.min(...points.map(([px]) => px)), Math.max(...points.map(([px]) => px))];
   const highY = Math.max(...points.map(([, py]) => py)) * (from === 0 ? 1.05 : 1.01);
