@@ -49,19 +49,22 @@ if (missing) {
   };
 
   const sets: { set: string; exit: string; pairs: number; stopped: number; differing: number; compute: number }[] = [];
-  let clock: { full: number; certified: number; nobody: number; compute: number } | undefined;
+  let clock: { full: number; certified: number; overhead: number; compute: number } | undefined;
   for (const name of [TIMED, "nfcorpus", "scifact"] as const) {
     const { lists } = await evaluationSet(name);
     const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
     const exits: readonly Exit[] = name === TIMED ? [CERTIFIED, THRIFTY] : [THRIFTY];
     const tally = exits.map(() => ({ pairs: 0, stopped: 0, differing: 0, compute: 0 }));
-    const times = { full: 0, certified: 0, nobody: 0 };
+    const times = { full: 0, certified: 0, overhead: 0 };
     for (const [q, { text, documents }] of lists.entries()) {
       const texts = documents.map((document) => document.text);
       const run = (exit: Exit) => reranker.rerank(text, texts, { exit, maxLength: MAX_LENGTH });
       if (name === TIMED) {
-        times.full += (await run({ type: "full" })).stats.milliseconds.engine;
-        times.nobody += (await run(NOBODY)).stats.milliseconds.engine;
+        const full = (await run({ type: "full" })).stats.milliseconds.engine;
+        times.full += full;
+        // Every third query says enough about the machinery alone.
+        if (q % 3 === 0)
+          times.overhead += ((await run(NOBODY)).stats.milliseconds.engine / full - 1) / Math.ceil(lists.length / 3);
       }
       for (const [i, exit] of exits.entries()) {
         const response = await run(exit);
@@ -82,11 +85,11 @@ if (missing) {
     });
     if (name === TIMED) clock = { ...times, compute: tally[0]!.compute };
   }
-  const { full, certified, nobody, compute } = clock!;
+  const { full, certified, overhead, compute } = clock!;
   const wall = certified / full;
   console.log(
     `${TIMED}: certified top 10 takes ${wall.toFixed(3)} of full depth's time for ${compute.toFixed(3)} of its compute: ` +
-      `${(compute / wall).toFixed(3)} of the ideal speed-up. Every exit peeked at, nobody stopped: ${(100 * (nobody / full - 1)).toFixed(1)} % more time.`,
+      `${(compute / wall).toFixed(3)} of the ideal speed-up. Every exit peeked at, nobody stopped: ${(100 * overhead).toFixed(1)} % more time.`,
   );
   writeFileSync(
     new URL("results/agreement.json", import.meta.url),
