@@ -22,8 +22,12 @@ export interface Chart {
 
 const WIDTH = 760;
 const HEIGHT = 440;
-const BOX = { left: 70, right: 20, top: 44, bottom: 54 };
-const COLOURS = ["#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#65a30d"];
+const MARGIN = { left: 70, right: 20, top: 44, bottom: 54 };
+/** A legend's line, and the width of one of its letters with room to spare. */
+const LINE = 18;
+const LETTER = 7;
+/** As bright on white as on the dark page. */
+const COLOURS = ["#3b82f6", "#ef4444", "#10a37f", "#d97706", "#8b5cf6", "#0891b2", "#db2777", "#65a30d"];
 
 /** Round steps that divide [low, high] into about `count` parts. */
 export function ticks(low: number, high: number, count = 6): number[] {
@@ -34,52 +38,68 @@ export function ticks(low: number, high: number, count = 6): number[] {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-const escaped = (text: string): string =>
-  text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]!);
+export const escaped = (text: string): string =>
+  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 const short = (value: number): string => String(Number(value.toPrecision(4)));
+
+/** Where each name of a legend goes, left to right in as many lines as it takes. */
+function legend(names: readonly string[]): {
+  readonly at: readonly (readonly [x: number, line: number])[];
+  lines: number;
+} {
+  let [x, line] = [MARGIN.left, 0];
+  const at = names.map((name) => {
+    const width = 40 + name.length * LETTER;
+    if (x > MARGIN.left && x + width > WIDTH - MARGIN.right) [x, line] = [MARGIN.left, line + 1];
+    const place = [x, line] as const;
+    x += width;
+    return place;
+  });
+  return { at, lines: line + 1 };
+}
 
 export function svg({ title, x, y, series: all, logX = false, from = 0 }: Chart): string {
   const series = all.map((each) => ({ ...each, points: each.points.filter(([, py]) => py >= from) }));
   const points = series.flatMap((each) => each.points);
   const [lowX, highX] = [Math.min(...points.map(([px]) => px)), Math.max(...points.map(([px]) => px))];
   const highY = Math.max(...points.map(([, py]) => py)) * (from === 0 ? 1.05 : 1.01);
+  const names = legend(series.map(({ name }) => name));
+  const [right, top, bottom] = [WIDTH - MARGIN.right, MARGIN.top + names.lines * LINE, HEIGHT - MARGIN.bottom];
+  const share = (value: number, low: number, high: number) => (high > low ? (value - low) / (high - low) : 0.5);
   const along = (value: number) =>
-    logX ? Math.log2(value / lowX) / Math.log2(highX / lowX) : (value - lowX) / (highX - lowX);
-  const atX = (value: number) => BOX.left + along(value) * (WIDTH - BOX.left - BOX.right);
-  const atY = (value: number) =>
-    HEIGHT - BOX.bottom - ((value - from) / (highY - from)) * (HEIGHT - BOX.top - BOX.bottom);
+    logX ? share(Math.log2(value), Math.log2(lowX), Math.log2(highX)) : share(value, lowX, highX);
+  const atX = (value: number) => (MARGIN.left + along(value) * (right - MARGIN.left)).toFixed(1);
+  const atY = (value: number) => (bottom - share(value, from, highY) * (bottom - top)).toFixed(1);
   const xTicks = logX ? [...new Set(points.map(([px]) => px))] : ticks(lowX, highX, 11);
   const grid = [
-    ...xTicks.map(
-      (t) =>
-        `<text class="t" x="${atX(t).toFixed(1)}" y="${HEIGHT - BOX.bottom + 18}" text-anchor="middle">${short(t)}</text>`,
-    ),
+    ...xTicks.map((t) => `<text class="t" x="${atX(t)}" y="${bottom + 18}" text-anchor="middle">${short(t)}</text>`),
     ...ticks(from, highY).flatMap((t) => [
-      `<line class="g" x1="${BOX.left}" x2="${WIDTH - BOX.right}" y1="${atY(t).toFixed(1)}" y2="${atY(t).toFixed(1)}"/>`,
-      `<text class="t" x="${BOX.left - 8}" y="${(atY(t) + 4).toFixed(1)}" text-anchor="end">${short(t)}</text>`,
+      `<line class="g" x1="${MARGIN.left}" x2="${right}" y1="${atY(t)}" y2="${atY(t)}"/>`,
+      `<text class="t" x="${MARGIN.left - 8}" y="${Number(atY(t)) + 4}" text-anchor="end">${short(t)}</text>`,
     ]),
   ];
-  const drawn = series.map(({ points: own, scattered }, i) => {
+  const drawn = series.map(({ name, points: own, scattered }, i) => {
     const colour = COLOURS[i % COLOURS.length];
-    const at = own.map(([px, py]) => [atX(px).toFixed(1), atY(py).toFixed(1)] as const);
-    const line = scattered
-      ? ""
-      : `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${at.map((p) => p.join(",")).join(" ")}"/>`;
-    return line + at.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="3.5" fill="${colour}"/>`).join("");
-  });
-  const legend = series.map(({ name }, i) => {
-    const top = BOX.top + 6 + i * 18;
-    return `<rect x="${BOX.left + 12}" y="${top}" width="12" height="12" rx="2" fill="${COLOURS[i % COLOURS.length]}"/><text class="t" x="${BOX.left + 30}" y="${top + 10}">${escaped(name)}</text>`;
+    const [left, line] = names.at[i]!;
+    const middle = MARGIN.top + line * LINE;
+    const path = own.map(([px, py]) => `${atX(px)},${atY(py)}`).join(" ");
+    return [
+      `<circle cx="${left + 6}" cy="${middle - 4}" r="5" fill="${colour}"/><text class="t" x="${left + 18}" y="${middle}">${escaped(name)}</text>`,
+      ...(scattered ? [] : [`<polyline fill="none" stroke="${colour}" stroke-width="2" points="${path}"/>`]),
+      ...own.map(
+        ([px, py]) =>
+          `<circle cx="${atX(px)}" cy="${atY(py)}" r="3.5" fill="${colour}"><title>${escaped(name)}: ${short(px)}, ${short(py)}</title></circle>`,
+      ),
+    ].join("\n");
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="${escaped(title)}">`,
     "<style>svg{background:#fff}.t{fill:#334155}.g{stroke:#e2e8f0}@media (prefers-color-scheme:dark){svg{background:#0f172a}.t{fill:#cbd5e1}.g{stroke:#334155}}</style>",
-    `<text class="t" x="${BOX.left}" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
+    `<text class="t" x="${MARGIN.left}" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
     ...grid,
     ...drawn,
-    ...legend,
-    `<text class="t" x="${(BOX.left + WIDTH - BOX.right) / 2}" y="${HEIGHT - 12}" text-anchor="middle">${escaped(x)}</text>`,
-    `<text class="t" transform="translate(18 ${(BOX.top + HEIGHT - BOX.bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(y)}</text>`,
+    `<text class="t" x="${(MARGIN.left + right) / 2}" y="${HEIGHT - 12}" text-anchor="middle">${escaped(x)}</text>`,
+    `<text class="t" transform="translate(18 ${(top + bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(y)}</text>`,
     "</svg>\n",
   ].join("\n");
 }
