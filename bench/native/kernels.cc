@@ -2,14 +2,15 @@
 //
 //   peak(dtype, rounds) -> operations
 //   gemm(dtype, rows, n, k, activated) -> () => void
-//   attention(dtype, lengths, heads, headDim) -> () => void       every length once
-//   residualNorm(rows, n) -> () => void
-//   convert(dtype, rows, n) -> () => void                         f32 -> what that dtype multiplies
+//   attention(dtype, length, heads, headDim) -> () => void
+//
+// And pass(directory, dtype, batch), which is pass.h's.
 #include <napi.h>
 
 #include <memory>
 
 #include "operands.h"
+#include "pass.h"
 #include "peak.h"
 
 using namespace matryoshka;
@@ -62,33 +63,12 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
 
 Napi::Value attention(const Napi::CallbackInfo& info) {
   const Types types = types_of(info[0]);
-  const Napi::Int32Array lengths = info[1].As<Napi::Int32Array>();
-  const int heads = integer(info, 2), head_dim = integer(info, 3);
-  const std::vector<int32_t> keys(lengths.Data(), lengths.Data() + lengths.ElementLength());
-  int longest = 0;
-  for (const int32_t length : keys) longest = std::max(longest, length);
-  const auto matrix = [&](Element element) { return std::make_shared<Matrix>(kernels(), longest, heads * head_dim, element); };
+  const int length = integer(info, 1), heads = integer(info, 2), head_dim = integer(info, 3);
+  const auto matrix = [&](Element element) { return std::make_shared<Matrix>(kernels(), length, heads * head_dim, element); };
   const auto query = matrix(types.attention), key = matrix(types.attention), value = matrix(types.attention), context = matrix(types.wide);
-  const auto scratch = std::make_shared<cpu::AlignedBuffer>(kernels().attention_scratch(longest, head_dim));
+  const auto scratch = std::make_shared<cpu::AlignedBuffer>(kernels().attention_scratch(length, head_dim));
   return call(info.Env(), [=] {
-    for (const int length : keys)
-      kernels().attention({length, length, heads, head_dim, query->rows, key->rows, value->rows, context->rows, scratch->data()});
-  });
-}
-
-Napi::Value residual_norm(const Napi::CallbackInfo& info) {
-  const int rows = integer(info, 0), n = integer(info, 1);
-  const auto hidden = std::make_shared<Matrix>(kernels(), rows, n, Element::f32), branch = std::make_shared<Matrix>(kernels(), rows, n, Element::f32);
-  const std::vector<float> ones(n, 1.f);
-  return call(info.Env(), [=] { kernels().residual_norm({rows, n, hidden->rows, branch->rows, ones.data(), ones.data(), 1e-12f}); });
-}
-
-Napi::Value convert(const Napi::CallbackInfo& info) {
-  const Types types = types_of(info[0]);
-  const int rows = integer(info, 1), n = integer(info, 2);
-  const auto from = std::make_shared<Matrix>(kernels(), rows, n, Element::f32), to = std::make_shared<Matrix>(kernels(), rows, n, types.input);
-  return call(info.Env(), [=] {
-    if (types.input != Element::f32) kernels().convert(rows, n, from->rows, to->rows);
+    kernels().attention({length, length, heads, head_dim, query->rows, key->rows, value->rows, context->rows, scratch->data()});
   });
 }
 
@@ -97,8 +77,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports["peak"] = Napi::Function::New(env, peak_of);
   exports["gemm"] = Napi::Function::New(env, gemm);
   exports["attention"] = Napi::Function::New(env, attention);
-  exports["residualNorm"] = Napi::Function::New(env, residual_norm);
-  exports["convert"] = Napi::Function::New(env, convert);
+  exports["pass"] = Napi::Function::New(env, pass);
   return exports;
 }
 

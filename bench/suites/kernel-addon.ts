@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { Dtype } from "../../dist/index.js";
+import type { NativeBatch } from "../../dist/native.js";
 
 type Call = () => void;
 
@@ -15,9 +16,15 @@ export interface Kernels {
   /** Operations done on registers alone, or 0 where there is no instruction for this dtype. */
   peak(dtype: Dtype, rounds: number): number;
   gemm(dtype: Dtype, rows: number, n: number, k: number, activated: boolean): Call;
-  attention(dtype: Dtype, lengths: Int32Array, heads: number, headDim: number): Call;
-  residualNorm(rows: number, n: number): Call;
-  convert(dtype: Dtype, rows: number, n: number): Call;
+  attention(dtype: Dtype, length: number, heads: number, headDim: number): Call;
+  /** A model and a batch, to be passed over at full depth. */
+  pass(directory: string, dtype: Dtype, batch: NativeBatch): Pass;
+}
+
+export interface Pass {
+  readonly run: Call;
+  /** Seconds of all runs so far, by part of the pass (timed_backend.h) and in `whole`. */
+  seconds(): Readonly<Record<string, number>>;
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

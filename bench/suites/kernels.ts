@@ -37,7 +37,7 @@ export function kernels() {
         "attention",
         `12 heads × 32, ${length} tokens`,
         4 * 384 * length * length,
-        native.attention(dtype, Int32Array.of(length), 12, 32),
+        native.attention(dtype, length, 12, 32),
         attentionPeak,
       );
   }
