@@ -17,7 +17,7 @@ struct Kernel {
 
 constexpr int kActivations = 5;                 ///< kernels/activation.cuh
 constexpr int kHeadDims[] = {32, 64, 128};      ///< smaller ones are padded
-constexpr int kRowWidths[] = {1024, 4096};      ///< the widest row that a warp holds
+constexpr int kRowWidths[] = {1024, 2048};      ///< the widest row that a warp holds
 
 /// What there is for each type of element.
 struct ElementKernels {

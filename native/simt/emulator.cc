@@ -244,6 +244,7 @@ bool issue_copy(const Copy& copy) {
     fault("cp.async with an address that is not a multiple of 16");
   if (copy.to < position.shared || copy.to + 16 > position.shared + position.shared_bytes) fault("cp.async to outside shared memory");
   if (copy.valid) counters.async_bytes += 16;
+  const Unwatched unwatched;
   if (options.copies == CopyMode::eager || (options.copies == CopyMode::random && random_bits() % 2)) return true;
   self().copies.push_back(copy);
   ++self().open;
@@ -251,12 +252,14 @@ bool issue_copy(const Copy& copy) {
 }
 
 void close_copy_group() {
+  const Unwatched unwatched;
   Thread& me = self();
   me.groups.push_back(me.open);
   me.open = 0;
 }
 
 bool next_due_copy(int groups, Copy& copy) {
+  const Unwatched unwatched;
   Thread& me = self();
   while (!me.groups.empty() && me.groups.front() == 0) me.groups.erase(me.groups.begin());
   if (me.groups.size() <= static_cast<size_t>(groups)) return false;

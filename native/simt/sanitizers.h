@@ -12,6 +12,10 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void* __tsan_get_current_fiber(void);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 #else
 #define SIMT_TSAN 0
@@ -30,6 +34,23 @@ void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, size
 #endif
 
 namespace matryoshka::simt {
+
+/// While it lives, what the current fiber does through the allocator or memmove is none of the race detector's business:
+/// the emulator's own lists, which only one thread ever runs over.
+struct Unwatched {
+#if SIMT_TSAN
+  Unwatched() {
+    AnnotateIgnoreReadsBegin("", 0);
+    AnnotateIgnoreWritesBegin("", 0);
+  }
+  ~Unwatched() {
+    AnnotateIgnoreWritesEnd("", 0);
+    AnnotateIgnoreReadsEnd("", 0);
+  }
+#else
+  Unwatched() {}
+#endif
+};
 
 /// `address` stands for a point in time: what came before release happens before what follows acquire.
 inline void tsan_release([[maybe_unused]] void* address) {

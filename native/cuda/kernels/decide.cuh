@@ -58,7 +58,7 @@ class ListDecision {
       store(args_.low + i, sound ? add_exact(a, -half) : -INFINITY);
       store(args_.high + i, sound ? add_exact(a, half) : INFINITY);
     }
-    sync_block();
+    sync_block();  // all bounds are there, and nobody still reads the last list's bar
     for (int i = mine(); i < last_; i += kDecideThreads) {
       const float low = load(args_.low + i);
       int rank = 0;  // ties by position, so that exactly one document has each rank
@@ -70,7 +70,6 @@ class ListDecision {
     }
     sync_block();
     for (int i = mine(); i < last_; i += kDecideThreads) put(i, load(args_.high + i) < load_shared(bar));
-    sync_block();  // `bar` is the next list's
   }
 
   /// Stop where |a|, or the list's largest softmax weight, is above the threshold, or where the document was easy.
@@ -83,7 +82,6 @@ class ListDecision {
       const bool easy = args_.difficulty && load(args_.difficulty + sequence(i)) < args_.easy;
       put(i, finite(a) && (easy || sureness > args_.sure));
     }
-    sync_block();  // `shared` is the next list's
   }
 
  private:
@@ -104,7 +102,7 @@ class ListDecision {
 
   /// 1 / Σ exp(a - max a) over what is finite. One thread adds, in the list's order: a sum's bits depend on it.
   DEVICE void list_confidence(double* shared) const {
-    sync_block();
+    sync_block();  // all estimates are there, and nobody still reads the last list's confidence
     float top = -INFINITY;
     for (int j = first_; j < last_; ++j) {
       const float a = load(args_.low + j);

@@ -3,6 +3,7 @@
 // depend on its own row and column only.
 #pragma once
 
+#include "cuda/instructions/element.cuh"
 #include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/tile.cuh"
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cuda/kernels/gemm.cuh"
-#include "cuda/instructions/element.cuh"
 
 namespace matryoshka::cuda {
 

@@ -1,0 +1,176 @@
+// The attention kernels: sequences of any length side by side, honest precision, the same bits alone and after a
+// compaction.
+#include "cuda/kernels/attention_fma.cuh"
+#include "cuda/kernels/attention_mma.cuh"
+#include "kernels.h"
+
+namespace matryoshka::cuda {
+namespace {
+
+template <class E, int kDim>
+int query_block() {
+  if constexpr (sizeof(E) == 4) return AttentionFma<kDim>::BM;
+  else return AttentionMma<E, kDim>::BM;
+}
+
+template <class E, int kDim>
+void launch_attention(const AttentionArgs& args) {
+  if constexpr (sizeof(E) == 4) run<AttentionArgs, attention_fma<kDim>>({3, AttentionFma<kDim>::kThreads, AttentionFma<kDim>::kShared}, args);
+  else run<AttentionArgs, attention_mma<E, kDim>>({3, AttentionMma<E, kDim>::kThreads, AttentionMma<E, kDim>::kShared}, args);
+}
+
+/// Sequences of these lengths; with `gap`, keys and values still lie among others' that have left.
+template <class E, int kDim>
+struct Sequences {
+  int heads, tokens = 0, gap;
+  std::vector<int> cu_seqlens{0}, source_rows, work;
+  int counts[kCounts];
+  std::vector<E> query, key_value, context;
+
+  Sequences(std::mt19937& random, const std::vector<int>& lengths, int head_count, int gap_rows = 0) : heads(head_count), gap(gap_rows) {
+    for (const int length : lengths) {
+      const int s = static_cast<int>(cu_seqlens.size()) - 1;
+      source_rows.push_back(tokens + gap * (s + 1));
+      for (int b = 0; b * query_block<E, kDim>() < length; ++b) work.push_back(s << kBlockBits | b);
+      cu_seqlens.push_back(tokens += length);
+    }
+    counts[kSequences] = static_cast<int>(lengths.size());
+    counts[kRows] = tokens;
+    counts[kWorkItems] = static_cast<int>(work.size());
+    query = random_elements<E>(random, static_cast<size_t>(tokens) * heads * kDim);
+    key_value = random_elements<E>(random, static_cast<size_t>(tokens + gap * lengths.size()) * 2 * heads * kDim);
+    context = poisoned<E>(static_cast<size_t>(tokens + 1) * heads * kDim);
+  }
+  AttentionArgs args(bool scoring) {
+    const ActiveSetView active{counts, nullptr, cu_seqlens.data(), source_rows.data(), nullptr, work.data()};
+    return {query.data(), key_value.data(), context.data(), active, scoring, gap > 0, heads, 1 / std::sqrt(static_cast<float>(kDim))};
+  }
+  const E* key(int s, int t, int h) const {
+    return &key_value[(static_cast<size_t>(gap > 0 ? source_rows[s] : cu_seqlens[s]) + t) * 2 * heads * kDim + h * kDim];
+  }
+
+  void check_values() const {
+    HonestBound bound;
+    std::vector<double> weight;
+    std::vector<float> single;
+    for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s)
+      for (int r = cu_seqlens[s]; r < cu_seqlens[s + 1]; ++r)
+        for (int h = 0; h < heads; ++h) {
+          const int length = cu_seqlens[s + 1] - cu_seqlens[s];
+          weight.assign(length, 0);
+          single.assign(length, 0);
+          double top = -INFINITY, sum = 0;
+          float single_sum = 0;
+          for (int t = 0; t < length; ++t) {
+            for (int d = 0; d < kDim; ++d) weight[t] += static_cast<double>(to_float(query[(static_cast<size_t>(r) * heads + h) * kDim + d])) * to_float(key(s, t, h)[d]);
+            weight[t] /= std::sqrt(static_cast<double>(kDim));
+            top = std::max(top, weight[t]);
+          }
+          for (int t = 0; t < length; ++t) {
+            sum += weight[t] = std::exp(weight[t] - top);
+            single_sum += static_cast<float>(weight[t]);
+            single[t] = to_float(to_element<E>(static_cast<float>(weight[t])));
+          }
+          for (int d = 0; d < kDim; ++d) {
+            double exact = 0;
+            float honest = 0;
+            for (int t = 0; t < length; ++t) {
+              const float v = to_float(key(s, t, h)[heads * kDim + d]);
+              exact += weight[t] / sum * v;
+              honest += single[t] * v;
+            }
+            bound.add(to_float(context[(static_cast<size_t>(r) * heads + h) * kDim + d]), to_float(to_element<E>(honest / single_sum)), exact);
+          }
+        }
+    bound.check("attention");
+    for (int i = 0; i < heads * kDim; ++i) CHECK(is_poison(context[static_cast<size_t>(tokens) * heads * kDim + i]));
+  }
+};
+
+template <class E, int kDim>
+void check_lengths(const std::vector<int>& lengths, int heads) {
+  under_every_schedule([&] {
+    std::mt19937 random(1);
+    Sequences<E, kDim> sequences(random, lengths, heads);
+    launch_attention<E, kDim>(sequences.args(false));
+    sequences.check_values();
+  });
+}
+
+TEST("every query sees the keys of its own sequence, all of them and no other") {
+  const std::vector<int> lengths = kSanitized ? std::vector<int>{1, 66} : std::vector<int>{5, 64, 1, 130, 33, 63};
+  check_lengths<Bf16, 32>(lengths, 2);
+  check_lengths<F16, 64>(lengths, 1);
+  check_lengths<float, 32>(lengths, 2);
+  check_lengths<float, 64>({1, 33}, 1);
+}
+
+TEST("heads of 128 and sequences of a thousand tokens are no different") {
+  check_lengths<Bf16, 128>({kSanitized ? 40 : 70, 3}, 1);
+  check_lengths<float, 128>({34}, 1);
+  if (kSanitized) return;
+  std::mt19937 random(2);
+  Sequences<Bf16, 32> bf16(random, {1000, 2}, 1);
+  launch_attention<Bf16, 32>(bf16.args(false));
+  bf16.check_values();
+}
+
+TEST("nobody active is nothing to do") {
+  check_lengths<Bf16, 32>({}, 2);
+  check_lengths<float, 32>({}, 2);
+}
+
+template <class E, int kDim>
+void check_bits(const std::vector<int>& lengths) {
+  constexpr int kHeads = 2, kWidth = kHeads * kDim;
+  std::mt19937 random(3);
+  Sequences<E, kDim> all(random, lengths, kHeads);
+  launch_attention<E, kDim>(all.args(false));
+
+  // The scoring row alone: query row s is sequence s's first.
+  Sequences<E, kDim> scoring = all;
+  for (size_t s = 0; s < lengths.size(); ++s)
+    std::copy_n(&all.query[static_cast<size_t>(all.cu_seqlens[s]) * kWidth], kWidth, &scoring.query[s * kWidth]);
+  scoring.context = poisoned<E>(scoring.context.size());
+  launch_attention<E, kDim>(scoring.args(true));
+  for (size_t s = 0; s < lengths.size(); ++s)
+    CHECK(std::memcmp(&scoring.context[s * kWidth], &all.context[static_cast<size_t>(all.cu_seqlens[s]) * kWidth], sizeof(E) * kWidth) == 0);
+  CHECK(is_poison(scoring.context[lengths.size() * kWidth]));
+
+  // Keys and values left where they were before others stopped.
+  Sequences<E, kDim> gapped(random, lengths, kHeads, 3);
+  gapped.query = all.query;
+  for (size_t s = 0; s < lengths.size(); ++s)
+    std::copy_n(&all.key_value[static_cast<size_t>(all.cu_seqlens[s]) * 2 * kWidth], lengths[s] * 2 * kWidth,
+                &gapped.key_value[static_cast<size_t>(gapped.source_rows[s]) * 2 * kWidth]);
+  launch_attention<E, kDim>(gapped.args(false));
+  CHECK(std::memcmp(gapped.context.data(), all.context.data(), sizeof(E) * all.tokens * kWidth) == 0);
+}
+
+TEST("a scoring row alone, and keys left behind by a compaction, give the same bits") {
+  check_bits<Bf16, 32>({70, 1, 20});
+  check_bits<float, 32>({40, 1, 20});
+  if (!kSanitized) check_bits<F16, 64>({65, 64});
+}
+
+template <class E, int kDim>
+void check_memory(int length) {
+  const Setting<bool> setting(simt::options.trace, true);
+  std::mt19937 random(4);
+  Sequences<E, kDim> sequences(random, {length}, 2);
+  simt::counters = {};
+  launch_attention<E, kDim>(sequences.args(false));
+  CHECK_EQ(simt::counters.shared_wavefronts, simt::counters.shared_ideal);
+  CHECK(simt::counters.coalesced() >= 0.9);
+}
+
+TEST("no shared access conflicts, and at least nine in ten global bytes moved were asked for") {
+  check_memory<Bf16, 32>(128);
+  check_memory<Bf16, 64>(64);
+  check_memory<Bf16, 128>(64);
+  check_memory<float, 32>(64);
+  check_memory<float, 64>(64);
+}
+
+}  // namespace
+}  // namespace matryoshka::cuda

@@ -1,0 +1,169 @@
+// The GEMM kernels: layout exactly, precision honestly, bits alike in every shape, memory touched well.
+#include "cuda/kernels/gemm_fma.cuh"
+#include "cuda/kernels/gemm_mma.cuh"
+#include "kernels.h"
+
+namespace matryoshka::cuda {
+namespace {
+
+template <class E, Activation kActivation>
+void launch_gemm(const GemmArgs& args, int blocks) {
+  if constexpr (sizeof(E) == 4) run<GemmArgs, gemm_fma<kActivation>>({blocks, FmaTile::kThreads, FmaTile::kShared}, args);
+  else run<GemmArgs, gemm_mma<E, kActivation>>({blocks, BigTile<E>::kThreads, BigTile<E>::kShared}, args);
+}
+
+template <class E>
+struct Problem {
+  int m, n, k;
+  std::vector<E> input, weight, output;
+  std::vector<float> bias;
+  std::vector<int> map;
+
+  Problem(std::mt19937& random, int rows, int columns, int depth, bool exact) : m(rows), n(columns), k(depth) {
+    const size_t source_rows = m + 5;
+    input = exact ? small_integers<E>(random, source_rows * k) : random_elements<E>(random, source_rows * k);
+    weight = exact ? small_integers<E>(random, static_cast<size_t>(n) * k) : random_elements<E>(random, static_cast<size_t>(n) * k, 0.1f);
+    bias.resize(n);
+    for (float& b : bias) b = static_cast<float>(random() % 9) - 4;
+    map.resize(m);
+    for (int r = 0; r < m; ++r) map[r] = r + (r > m / 3) * 2 + (r > m / 2) * 3;  // ascending, with two gaps
+    output = poisoned<E>(static_cast<size_t>(m + 1) * n);
+  }
+  GemmArgs args(bool mapped) { return {input.data(), mapped ? map.data() : nullptr, weight.data(), bias.data(), output.data(), &m, n, k}; }
+
+  /// Sum in double, and in float with k ascending.
+  void sums(int r, int c, bool mapped, double& exact, float& single) const {
+    exact = 0;
+    single = 0;
+    for (int i = 0; i < k; ++i) {
+      const float a = to_float(input[static_cast<size_t>(mapped ? map[r] : r) * k + i]), b = to_float(weight[static_cast<size_t>(c) * k + i]);
+      exact += static_cast<double>(a) * b;
+      single += a * b;
+    }
+    exact += bias[c];
+    single += bias[c];
+  }
+  void check_nothing_past_the_end() const {
+    for (int c = 0; c < n; ++c) CHECK(is_poison(output[static_cast<size_t>(m) * n + c]));
+  }
+};
+
+template <class E>
+void check_layout(std::mt19937& random, int m, int n, int k, int blocks) {
+  under_every_schedule([&] {
+    for (const bool mapped : {false, true}) {
+      Problem<E> p(random, m, n, k, true);
+      launch_gemm<E, Activation::none>(p.args(mapped), blocks);
+      p.check_nothing_past_the_end();
+      for (int r = 0; r < m; ++r)
+        for (int c = 0; c < n; ++c) {
+          double exact;
+          float single;
+          p.sums(r, c, mapped, exact, single);
+          CHECK_EQ(to_float(p.output[static_cast<size_t>(r) * n + c]), to_float(to_element<E>(static_cast<float>(exact))));
+        }
+    }
+  });
+}
+
+TEST("every output is the product of its own row and column, for row counts around every tile's edge") {
+  std::mt19937 random(1);
+  const std::vector<int> sizes = kSanitized ? std::vector<int>{0, 1, 65} : std::vector<int>{0, 1, 15, 16, 17, 63, 64, 65, 127, 129};
+  for (const int m : sizes) {
+    check_layout<float>(random, m, 64, 64, 2);
+    check_layout<Bf16>(random, m, 64, 64, 2);
+    if (!kSanitized) check_layout<F16>(random, m, 64, 64, 2);
+  }
+}
+
+TEST("big tiles do the same, and blocks take as many tiles as there are") {
+  std::mt19937 random(2);
+  check_layout<Bf16>(random, 130, 128, kSanitized ? 64 : 192, 1);  // two big tiles on one block
+  check_layout<F16>(random, kSanitized ? 65 : 200, 128, 128, 3);   // small ones: too few big ones to fill the grid
+  check_layout<float>(random, kSanitized ? 65 : 130, 128, 128, 3);
+}
+
+double exact_activation(Activation activation, double x) {
+  if (activation == Activation::gelu) return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+  if (activation == Activation::gelu_tanh) return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  if (activation == Activation::relu) return std::max(x, 0.0);
+  return activation == Activation::tanh ? std::tanh(x) : x;
+}
+
+template <class E, Activation kActivation>
+void check_precision(std::mt19937& random) {
+  Problem<E> p(random, 40, 64, 128, false);
+  launch_gemm<E, kActivation>(p.args(false), 2);
+  HonestBound bound;
+  for (int r = 0; r < p.m; ++r)
+    for (int c = 0; c < p.n; ++c) {
+      double exact;
+      float single;
+      p.sums(r, c, false, exact, single);
+      const float honest = to_float(to_element<E>(static_cast<float>(exact_activation(kActivation, single))));
+      bound.add(to_float(p.output[static_cast<size_t>(r) * p.n + c]), honest, exact_activation(kActivation, exact));
+    }
+  bound.check("gemm");
+}
+
+template <class E>
+void check_all_activations(std::mt19937& random) {
+  check_precision<E, Activation::none>(random);
+  check_precision<E, Activation::gelu>(random);
+  check_precision<E, Activation::gelu_tanh>(random);
+  check_precision<E, Activation::relu>(random);
+  check_precision<E, Activation::tanh>(random);
+}
+
+TEST("every activation is as near the exact value as an honest implementation, with instructions at their worst too") {
+  for (const bool noise : {false, true}) {
+    const Setting<bool> setting(simt::options.noise, noise);
+    std::mt19937 random(3);
+    check_all_activations<float>(random);
+    check_all_activations<Bf16>(random);
+    check_all_activations<F16>(random);
+  }
+}
+
+TEST("an output has the same bits in big and small tiles, and wherever its row lies") {
+  std::mt19937 random(4);
+  Problem<Bf16> p(random, 130, 128, 192, false);
+  launch_gemm<Bf16, Activation::gelu>(p.args(false), 1);
+  const auto big = p.output;
+  launch_gemm<Bf16, Activation::gelu>(p.args(false), 7);
+  CHECK(std::memcmp(big.data(), p.output.data(), sizeof(Bf16) * 130 * 128) == 0);
+  int few = 37;
+  GemmArgs args = p.args(false);
+  args.input = p.input.data() + 50 * p.k;
+  args.rows = &few;
+  launch_gemm<Bf16, Activation::gelu>(args, 2);
+  CHECK(std::memcmp(big.data() + 50 * 128, p.output.data(), sizeof(Bf16) * few * 128) == 0);
+}
+
+template <class E>
+void check_memory(int m, int blocks) {
+  std::mt19937 random(5);
+  const Setting<bool> setting(simt::options.trace, true);
+  Problem<E> p(random, m, 128, 128, false);
+  simt::counters = {};
+  launch_gemm<E, Activation::none>(p.args(false), blocks);
+  CHECK_EQ(simt::counters.shared_wavefronts, simt::counters.shared_ideal);
+  CHECK(simt::counters.coalesced() >= 0.9);
+}
+
+TEST("no shared access conflicts, and at least nine in ten global bytes moved were asked for") {
+  check_memory<float>(64, 1);
+  check_memory<Bf16>(128, 1);
+  check_memory<Bf16>(64, 3);
+}
+
+TEST("tensor-core instructions are as many as the products need") {
+  std::mt19937 random(6);
+  Problem<Bf16> p(random, 128, 128, 128, false);
+  simt::counters = {};
+  launch_gemm<Bf16, Activation::none>(p.args(false), 1);
+  CHECK_EQ(simt::counters.mma, uint64_t{128 / 16 * 128 / 8 * 128 / 16});
+}
+
+}  // namespace
+}  // namespace matryoshka::cuda

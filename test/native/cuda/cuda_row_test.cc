@@ -1,0 +1,171 @@
+// The kernels that give each row a warp: embedding, residual with norm, gathering, and the score head.
+#include "cuda/kernels/embed.cuh"
+#include "cuda/kernels/gather.cuh"
+#include "cuda/kernels/head.cuh"
+#include "cuda/kernels/residual.cuh"
+#include "kernels.h"
+
+namespace matryoshka::cuda {
+namespace {
+
+constexpr Grid kRows{2, kRowThreads, 0};
+constexpr float kEps = 1e-5f;
+
+/// Zero past `width`, as the device's weights and activations are.
+template <class E>
+std::vector<E> padded(std::mt19937& random, int rows, int width, int stride, float deviation = 1) {
+  std::vector<E> out = random_elements<E>(random, static_cast<size_t>(rows) * stride, deviation);
+  for (int r = 0; r < rows; ++r) std::fill(&out[static_cast<size_t>(r) * stride + width], &out[static_cast<size_t>(r) * stride] + stride, to_element<E>(0));
+  return out;
+}
+
+/// Adds `actual` to the bound against norm(sum), computed in double and, honestly, in float.
+template <class E>
+void add_norm(HonestBound& bound, const std::vector<double>& sum, const E* weight, const E* bias, const E* actual, int width, int stride) {
+  double mean = 0, square = 0;
+  float single_mean = 0, single_square = 0;
+  for (int i = 0; i < width; ++i) {
+    mean += sum[i] / width;
+    single_mean += static_cast<float>(sum[i]) / static_cast<float>(width);
+  }
+  for (int i = 0; i < width; ++i) {
+    square += (sum[i] - mean) * (sum[i] - mean) / width;
+    const float d = static_cast<float>(sum[i]) - single_mean;
+    single_square += d * d / static_cast<float>(width);
+  }
+  for (int i = 0; i < stride; ++i) {
+    const double exact = i < width ? (sum[i] - mean) / std::sqrt(square + kEps) * to_float(weight[i]) + to_float(bias[i]) : 0;
+    const float honest = i < width ? (static_cast<float>(sum[i]) - single_mean) / std::sqrt(single_square + kEps) * to_float(weight[i]) + to_float(bias[i]) : 0;
+    bound.add(to_float(actual[i]), to_float(to_element<E>(honest)), exact);
+    if (i >= width) CHECK_EQ(to_float(actual[i]), 0.f);
+  }
+}
+
+template <class E, int kWidth>
+void check_residual(int rows, int width, int stride, bool mapped) {
+  under_every_schedule([&] {
+    std::mt19937 random(1);
+    const auto hidden = padded<E>(random, rows + 4, width, stride), branch = padded<E>(random, rows, width, stride);
+    const auto weight = padded<E>(random, 1, width, stride), bias = padded<E>(random, 1, width, stride);
+    auto output = poisoned<E>(static_cast<size_t>(rows + 1) * stride);
+    std::vector<int> map(rows);
+    for (int r = 0; r < rows; ++r) map[r] = r + 4 * (r > rows / 2);
+    run<ResidualArgs, residual<E, kWidth>>(
+        kRows, {&rows, mapped ? map.data() : nullptr, hidden.data(), branch.data(), weight.data(), bias.data(), output.data(), width, stride, kEps});
+    HonestBound bound;
+    for (int r = 0; r < rows; ++r) {
+      std::vector<double> sum(stride);
+      for (int i = 0; i < stride; ++i)
+        sum[i] = static_cast<double>(to_float(hidden[static_cast<size_t>(mapped ? map[r] : r) * stride + i])) + to_float(branch[static_cast<size_t>(r) * stride + i]);
+      add_norm(bound, sum, weight.data(), bias.data(), &output[static_cast<size_t>(r) * stride], width, stride);
+    }
+    bound.check("residual");
+    for (int i = 0; i < stride; ++i) CHECK(is_poison(output[static_cast<size_t>(rows) * stride + i]));
+  });
+}
+
+TEST("a residual row is the norm of its own sum, read through the row map where there is one") {
+  for (const bool mapped : {false, true}) {
+    check_residual<float, 1024>(19, 60, 64, mapped);
+    check_residual<Bf16, 1024>(19, 384, 384, mapped);
+    check_residual<F16, 1024>(17, 1000, 1024, mapped);
+    check_residual<Bf16, 2048>(3, 1100, 1152, mapped);
+    check_residual<float, 2048>(3, 2048, 2048, mapped);
+  }
+  check_residual<float, 1024>(0, 60, 64, true);
+}
+
+TEST("statistics do not cancel where a row's mean is large") {
+  const int rows = 2, stride = 64;
+  std::mt19937 random(2);
+  auto hidden = random_elements<float>(random, rows * stride, 1e-2f);
+  for (float& x : hidden) x += 1000;
+  const std::vector<float> zero(rows * stride, 0.f), one(stride, 1.f);
+  auto output = poisoned<float>((rows + 1) * stride);
+  run<ResidualArgs, residual<float, 1024>>(kRows, {&rows, nullptr, hidden.data(), zero.data(), one.data(), zero.data(), output.data(), stride, stride, kEps});
+  HonestBound bound;
+  for (int r = 0; r < rows; ++r)
+    add_norm(bound, std::vector<double>(&hidden[r * stride], &hidden[r * stride] + stride), one.data(), zero.data(), &output[r * stride], stride, stride);
+  bound.check("residual");
+}
+
+template <class E>
+void check_embed() {
+  under_every_schedule([] {
+    constexpr int kTokens = 21, kWidth = 90, kStride = 128;
+    std::mt19937 random(3);
+    const auto word = padded<E>(random, 50, kWidth, kStride), position = padded<E>(random, 30, kWidth, kStride), type = padded<E>(random, 2, kWidth, kStride);
+    const auto weight = padded<E>(random, 1, kWidth, kStride), bias = padded<E>(random, 1, kWidth, kStride);
+    auto hidden = poisoned<E>((kTokens + 1) * kStride);
+    std::vector<int> tokens(kTokens), positions(kTokens), types(kTokens);
+    for (int t = 0; t < kTokens; ++t) {
+      tokens[t] = static_cast<int>(random() % 50);
+      positions[t] = t % 13 + 2;
+      types[t] = t > 7;
+    }
+    const int rows = kTokens;
+    run<EmbedArgs, embed<E, 1024>>(kRows, {&rows, tokens.data(), positions.data(), types.data(), word.data(), position.data(), type.data(), weight.data(),
+                                           bias.data(), hidden.data(), kWidth, kStride, kEps});
+    HonestBound bound;
+    for (int t = 0; t < kTokens; ++t) {
+      std::vector<double> sum(kStride);
+      for (int i = 0; i < kStride; ++i)
+        sum[i] = static_cast<double>(to_float(word[tokens[t] * kStride + i])) + to_float(position[positions[t] * kStride + i]) + to_float(type[types[t] * kStride + i]);
+      add_norm(bound, sum, weight.data(), bias.data(), &hidden[t * kStride], kWidth, kStride);
+    }
+    bound.check("embed");
+    CHECK(is_poison(hidden[kTokens * kStride]));
+  });
+}
+
+TEST("a token's row is the norm of its word, position and type") {
+  check_embed<float>();
+  check_embed<Bf16>();
+  check_embed<F16>();
+}
+
+TEST("a sequence's score is read off its own row into its own place") {
+  under_every_schedule([] {
+    constexpr int kStride = 64, kExits = 3, kExit = 1;
+    std::mt19937 random(4);
+    std::vector<int> cu_seqlens{0}, sequences;
+    for (int s = 0; s < 19; ++s) {
+      cu_seqlens.push_back(cu_seqlens.back() + 1 + s % 4);
+      sequences.push_back(2 * s + 1);  // every other sequence of the batch has stopped
+    }
+    int counts[kCounts] = {19, cu_seqlens.back(), 0};
+    const ActiveSetView active{counts, sequences.data(), cu_seqlens.data(), nullptr, nullptr, nullptr};
+    const auto hidden = random_elements<float>(random, static_cast<size_t>(cu_seqlens.back()) * kStride), weight = random_elements<float>(random, kStride);
+
+    auto scoring = poisoned<float>(20 * kStride);
+    run<GatherArgs, gather>(kRows, {active, hidden.data(), scoring.data(), kStride / 4});
+    for (int s = 0; s < 19; ++s) CHECK(std::memcmp(&scoring[s * kStride], &hidden[cu_seqlens[s] * kStride], kStride * sizeof(float)) == 0);
+    CHECK(is_poison(scoring[19 * kStride]));
+
+    for (const bool token_rows : {true, false}) {
+      auto logits = poisoned<float>(40 * kExits);
+      run<HeadArgs, head<float, 1024>>(kRows, {active, token_rows ? hidden.data() : scoring.data(), token_rows, weight.data(), 0.25f, logits.data(), kStride, kExits, kExit});
+      for (int i = 0; i < 40 * kExits; ++i) {
+        const int s = i / kExits / 2;
+        if (i % kExits != kExit || i / kExits % 2 == 0 || s >= 19) {
+          CHECK(is_poison(logits[i]));
+          continue;
+        }
+        double exact = 0.25;
+        for (int d = 0; d < kStride; ++d) exact += static_cast<double>(hidden[cu_seqlens[s] * kStride + d]) * weight[d];
+        CHECK(std::fabs(logits[i] - exact) < 1e-5);
+      }
+    }
+  });
+}
+
+TEST("rows move through memory in whole sectors") {
+  const Setting<bool> setting(simt::options.trace, true);
+  simt::counters = {};
+  check_residual<Bf16, 1024>(16, 384, 384, false);
+  check_residual<float, 1024>(16, 384, 384, true);
+  CHECK(simt::counters.coalesced() >= 0.9);
+}
+
+}  // namespace
+}  // namespace matryoshka::cuda
