@@ -4,10 +4,11 @@
 import { createRequire } from "node:module";
 import { type ErrorCode, MatryoshkaError } from "./errors.js";
 import type { NativeTrainer, NativeTrainerOptions } from "./native-trainer.js";
+import type { Device } from "./types.js";
 
 /** Options of the native engine, already validated. */
 export interface NativeOptions {
-  readonly device: "cpu" | "emulator" | "reference";
+  readonly device: Exclude<Device, "auto">;
   readonly dtype: "f32" | "bf16" | "f16" | "int8";
   readonly threads: number;
   /** Instruction set to force, or "" for the best one this machine has. */
@@ -116,6 +117,26 @@ export interface NativeMachine {
   readonly features: readonly string[];
 }
 
+export interface NativeGpu {
+  readonly index: number;
+  readonly name: string;
+  /** Compute capability × 10: 80 for 8.0. */
+  readonly capability: number;
+  readonly totalGiB: number;
+  readonly freeGiB: number;
+}
+
+export interface NativeGpus {
+  readonly devices: readonly NativeGpu[];
+  /** Why there are none, in one line; "" where there are. */
+  readonly reason: string;
+  /** The CUDA object's file, there or not. */
+  readonly object: string;
+  /** CUDA versions of the object and of the driver, 13000 for 13.0; 0 where unknown. */
+  readonly toolkit: number;
+  readonly driver: number;
+}
+
 /** The addon, as C++ exports it. */
 export interface Native {
   readonly Engine: new (directory: string, options: NativeOptions) => NativeEngine;
@@ -123,6 +144,8 @@ export interface Native {
   /** Validates a checkpoint without packing it. Throws native errors. */
   inspect(directory: string): NativeModelInfo;
   machine(): NativeMachine;
+  /** Looks for GPUs, loading the CUDA object on first use. */
+  gpus(): NativeGpus;
 }
 
 const require = createRequire(import.meta.url);

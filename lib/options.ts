@@ -24,7 +24,7 @@ export interface Limits {
 }
 
 /** Values of the options that are words. */
-export const DEVICES = ["auto", "cpu", "emulator", "reference"] as const satisfies readonly Device[];
+export const DEVICES = ["auto", "cpu", "cuda", "emulator", "reference"] as const satisfies readonly Device[];
 export const DTYPES = ["auto", "f32", "bf16", "f16", "int8"] as const satisfies readonly Dtype[];
 export const TRUNCATIONS = ["document", "error", "chunk-max"] as const satisfies readonly Truncation[];
 export const ACTIVATIONS = ["sigmoid", "none"] as const satisfies readonly Activation[];
@@ -103,9 +103,18 @@ function exit(exitLayers: readonly number[]): Check {
   };
 }
 
+/** A word of `DEVICES`, or a GPU by number. */
+export function isDevice(value: unknown): value is Device {
+  return typeof value === "string" && ((DEVICES as readonly string[]).includes(value) || /^cuda:\d{1,3}$/.test(value));
+}
+
+const device: Check = (value, name) => {
+  if (!isDevice(value)) oneOf(DEVICES, ', or a GPU by number such as "cuda:1",')(value, name);
+};
+
 export function checkOpen(options: OpenOptions): OpenOptions {
   check(options, "options", {
-    device: oneOf(DEVICES),
+    device,
     dtype: oneOf(DTYPES),
     threads: integer(1, 1024),
     audit: within(0, 1),

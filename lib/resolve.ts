@@ -30,16 +30,17 @@ export function chooseDtype({ features }: Machine): DtypeChoice {
 /** What each device computes in, and what "auto" means there. */
 const DTYPES = {
   cpu: ["f32", "bf16", "int8"],
+  cuda: ["f32", "bf16", "f16"],
   emulator: ["f32", "bf16", "f16"],
   reference: ["f32"],
-} as const satisfies Record<NativeOptions["device"], readonly NativeOptions["dtype"][]>;
+} as const satisfies Record<string, readonly NativeOptions["dtype"][]>;
 
 /** The engine's options for an opened model. `MATRYOSHKA_ISA` forces an instruction set. */
 export function resolveOpen(options: OpenOptions): NativeOptions {
   const { device: asked = "auto", dtype: wanted = "auto", threads = availableParallelism() } = options;
   const device = asked === "auto" ? "cpu" : asked;
   const dtype = wanted !== "auto" ? wanted : device === "cpu" ? chooseDtype(machine()).dtype : "f32";
-  const possible: readonly string[] = DTYPES[device];
+  const possible: readonly string[] = DTYPES[device.replace(/:.*/, "") as keyof typeof DTYPES];
   if (!possible.includes(dtype))
     throw new MatryoshkaError(
       "ERR_UNSUPPORTED_DTYPE",

@@ -3,14 +3,14 @@
  */
 
 /**
- * Where the model runs. "auto" is the fastest device this machine has; "reference" is the double-precision oracle;
- * "emulator" runs the GPU's kernels on the CPU, slowly, to check them.
+ * Where the model runs. "auto" is the fastest device this machine has; "cuda" is the first GPU, "cuda:1" the second;
+ * "emulator" runs the GPU's kernels on the CPU, slowly, to check them; "reference" is the double-precision oracle.
  */
-export type Device = "auto" | "cpu" | "emulator" | "reference";
+export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}` | "emulator" | "reference";
 
 /**
  * Arithmetic of the matrix products. "auto" is the fastest one that this machine runs well; see `docs/devices.md`. f16 is
- * for the emulator, int8 for the CPU.
+ * for GPUs and the emulator, int8 for the CPU.
  */
 export type Dtype = "auto" | "f32" | "bf16" | "f16" | "int8";
 

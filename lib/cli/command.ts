@@ -3,7 +3,7 @@
  */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { nearest } from "../check.js";
-import { DEVICES, DTYPES } from "../options.js";
+import { DEVICES, DTYPES, isDevice } from "../options.js";
 import type { OpenOptions } from "../types.js";
 import type { Output } from "./output.js";
 
@@ -52,7 +52,7 @@ export const MODEL: Options = {
 };
 
 export const COMMON_HELP = `  --model DIR        a checkpoint (default: the bundled model)
-  --device NAME      auto, cpu, emulator or reference (default: auto)
+  --device NAME      auto, cpu, cuda, cuda:1, emulator or reference (default: auto)
   --dtype NAME       auto, f32, bf16, f16 or int8 (default: auto)
   --threads N        worker threads (default: the CPUs there are)
   --json             machine-readable output
@@ -131,7 +131,7 @@ export function layers(values: Values, name = "layers"): "all" | number[] | unde
 export function openOptions(values: Values): OpenOptions {
   const threads = count(values, "threads");
   return {
-    device: choice(values, "device", DEVICES) ?? "auto",
+    device: isDevice(values.device) ? values.device : (choice(values, "device", DEVICES) ?? "auto"),
     dtype: choice(values, "dtype", DTYPES) ?? "auto",
     ...(threads !== undefined && { threads }),
   };

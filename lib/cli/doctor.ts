@@ -3,7 +3,7 @@
  */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { MatryoshkaError } from "../errors.js";
-import { addonFile } from "../native.js";
+import { addonFile, type NativeGpus, native } from "../native.js";
 import { Reranker } from "../reranker.js";
 import { chooseDtype, machine } from "../resolve.js";
 import type { Dtype } from "../types.js";
@@ -36,6 +36,7 @@ Exits with 1 if the self-test of the bundled model fails.`,
   async run({ output }) {
     const { isas, features } = machine();
     const chosen = chooseDtype(machine());
+    const gpus = native().gpus();
     const tests = [];
     for (const dtype of ["f32", "bf16", "int8"] as const) tests.push(await selfTest(dtype));
     const report = {
@@ -47,7 +48,8 @@ Exits with 1 if the self-test of the bundled model fails.`,
       addon: addonFile(),
       instructionSets: isas,
       features,
-      device: { chosen: "cpu", reason: "GPU support is not built yet" },
+      device: { chosen: "cpu", reason: describeGpus(gpus) },
+      gpus,
       dtype: { chosen: chosen.dtype, reason: chosen.reason },
       isa: process.env.MATRYOSHKA_ISA ? { forced: process.env.MATRYOSHKA_ISA } : { chosen: isas[0] },
       selfTest: tests,
@@ -81,6 +83,16 @@ Exits with 1 if the self-test of the bundled model fails.`,
       );
   },
 };
+
+/** One line: why the CPU is what "auto" means here. */
+function describeGpus({ devices, reason, object, toolkit, driver }: NativeGpus): string {
+  const version = (number: number) => `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}`;
+  const built =
+    toolkit > 0 ? ` (${object}, CUDA ${version(toolkit)}, driver ${driver > 0 ? version(driver) : "none"})` : "";
+  if (devices.length === 0) return `no GPU: ${reason}${built}`;
+  const names = devices.map(({ index, name, freeGiB }) => `cuda:${index} ${name}, ${freeGiB.toFixed(1)} GiB free`);
+  return `a GPU is used where it is asked for by name: ${names.join("; ")}${built}`;
+}
 
 async function selfTest(dtype: CpuDtype) {
   await using reranker = await Reranker.open(undefined, { dtype });

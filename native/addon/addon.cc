@@ -4,6 +4,7 @@
 #include "addon/convert.h"
 #include "addon/engine_object.h"
 #include "cpu/cpu_backend.h"
+#include "cuda/plugin_stream.h"
 
 namespace matryoshka::addon {
 namespace {
@@ -21,9 +22,12 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
   return out;
 }
 
+Napi::Value gpus(const Napi::CallbackInfo& info) { return from_gpus(info.Env(), cuda::find_gpus()); }
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", define_engine(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));
+  exports.Set("gpus", Napi::Function::New<gpus>(env, "gpus"));
   exports.Set("machine", Napi::Function::New<machine>(env, "machine"));
   return exports;
 }

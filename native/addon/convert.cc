@@ -141,6 +141,27 @@ Napi::Object from_job(Napi::Env env, const Job& job) {
   return out;
 }
 
+Napi::Object from_gpus(Napi::Env env, const cuda::Gpus& gpus) {
+  auto devices = Napi::Array::New(env, gpus.devices.size());
+  for (size_t i = 0; i < gpus.devices.size(); ++i) {
+    const cuda::Gpu& gpu = gpus.devices[i];
+    auto device = Napi::Object::New(env);
+    device.Set("index", gpu.index);
+    device.Set("name", gpu.name);
+    device.Set("capability", gpu.capability);
+    device.Set("totalGiB", gpu.total_gib);
+    device.Set("freeGiB", gpu.free_gib);
+    devices.Set(static_cast<uint32_t>(i), device);
+  }
+  auto out = Napi::Object::New(env);
+  out.Set("devices", devices);
+  out.Set("reason", gpus.reason);
+  out.Set("object", gpus.object);
+  out.Set("toolkit", gpus.toolkit);
+  out.Set("driver", gpus.driver);
+  return out;
+}
+
 Napi::Array from_strings(Napi::Env env, const std::vector<std::string>& strings) {
   auto out = Napi::Array::New(env, strings.size());
   for (size_t i = 0; i < strings.size(); ++i) out.Set(static_cast<uint32_t>(i), strings[i]);

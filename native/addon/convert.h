@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include "cuda/plugin_stream.h"
 #include "engine/engine.h"
 #include "model/error.h"
 
@@ -18,6 +19,8 @@ ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint, size_t 
 
 Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Object from_job(Napi::Env env, const Job& job);
+/// NativeGpus of lib/native.ts.
+Napi::Object from_gpus(Napi::Env env, const cuda::Gpus& gpus);
 Napi::Array from_strings(Napi::Env env, const std::vector<std::string>& strings);
 
 /// Runs `body`, rethrowing a matryoshka::Error as a coded JavaScript error.

@@ -1,0 +1,47 @@
+// The C functions that the CUDA object (matryoshka_cuda.so) exports: a shared object of its own, so that the addon loads
+// where there is no CUDA, and C, so that nothing of C++ crosses the border.
+#pragma once
+
+#include <stddef.h>
+
+#include "cuda/kernel_table.h"
+
+namespace matryoshka::cuda {
+
+/// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
+constexpr int kPluginVersion = 1;
+
+struct PluginDevice {
+  char name[128];
+  int multiprocessors;
+  int capability;  ///< 80 for 8.0
+  size_t total_bytes, free_bytes;
+};
+
+/// Functions that can fail return null, or a sentence that says why, valid until the thread's next call.
+struct Plugin {
+  int version;
+  int toolkit;  ///< CUDA version it was built with, 13000 for 13.0
+  /// `count` is how many devices the driver shows.
+  const char* (*devices)(int* count, int* driver);
+  const char* (*device)(int index, PluginDevice* out);
+  /// A stream of that device.
+  const char* (*open)(int index, void** stream);
+  void (*close)(void* stream);
+  const KernelTable* (*kernels)();
+  /// `exhausted` tells whether the reason is a lack of memory.
+  const char* (*allocate)(void* stream, size_t bytes, void** memory, bool* exhausted);
+  void (*release)(void* stream, void* memory);
+  const char* (*allocate_staging)(void* stream, size_t bytes, void** memory, bool* exhausted);
+  void (*release_staging)(void* stream, void* memory);
+  const char* (*upload)(void* stream, void* to, const void* from, size_t bytes);
+  const char* (*fill)(void* stream, void* to, int value, size_t bytes);
+  const char* (*launch)(void* stream, const Kernel* kernel, const void* args);
+  const char* (*download)(void* stream, void* to, const void* from, size_t bytes);
+  const char* (*wait)(void* stream);
+};
+
+/// The one symbol of the object, `matryoshka_cuda_plugin`.
+using PluginEntry = const Plugin* (*)();
+
+}  // namespace matryoshka::cuda
