@@ -1,0 +1,13 @@
+/**
+ * `npm run bench:gpu`: builds for the GPUs that are here, then runs gpu.ts. Without a GPU it says so and exits with 0.
+ */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { prepare } from "../test/gpu.mjs";
+
+const reason = prepare();
+if (reason) console.log(`GPU benchmark skipped: ${reason}.`);
+else {
+  const file = fileURLToPath(new URL("gpu.ts", import.meta.url));
+  process.exitCode = spawnSync(process.execPath, ["--import", "tsx", file], { stdio: "inherit" }).status ?? 1;
+}
