@@ -11,6 +11,7 @@ namespace matryoshka::cuda {
 template <class E, int kDim>
 struct AttentionMma {
   static constexpr int D = kDim, BM = 64, BN = kDim > 64 ? 32 : 64, kThreads = 128, kRowChunks = D / kPerChunk<E>;
+  static constexpr bool kKeepQueries = D <= 64;  ///< in registers; wider ones are read again for every block of keys
   static constexpr int kShared = (BM + 4 * BN) * D * 2;  ///< queries, and two stages of keys and values
 };
 
@@ -41,7 +42,10 @@ attention_mma(AttentionArgs args) {
     load_stage(0);
     cp_async_commit();
 
-    uint32_t q[D / 16][4];
+    uint32_t q[A::kKeepQueries ? D / 16 : 1][4];
+    const auto load_queries = [&](int k) {
+      ldmatrix_x4(q[A::kKeepQueries ? k : 0], &queries[swizzled<C>(warp_row + lane % 16, k * 2 + lane / 16)]);
+    };
     float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     const int blocks = (item.keys + BN - 1) / BN;
     for (int block = 0; block < blocks; ++block) {
@@ -52,16 +56,18 @@ attention_mma(AttentionArgs args) {
       const Chunk* const key = stages + block % 2 * 2 * BN * C;
       const Chunk* const value = key + BN * C;
 
-      if (block == 0)
-        UNROLL for (int k = 0; k < D / 16; ++k) ldmatrix_x4(q[k], &queries[swizzled<C>(warp_row + lane % 16, k * 2 + lane / 16)]);
+      if (A::kKeepQueries && block == 0)
+        UNROLL for (int k = 0; k < D / 16; ++k) load_queries(k);
       float s[BN / 8][4] = {};
-      UNROLL for (int k = 0; k < D / 16; ++k)
+      UNROLL for (int k = 0; k < D / 16; ++k) {
+        if (!A::kKeepQueries) load_queries(k);
         UNROLL for (int j = 0; j < BN / 16; ++j) {
           uint32_t b[4];
           ldmatrix_x4(b, &key[swizzled<C>(j * 16 + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2)]);
-          mma<E>(s[2 * j], q[k], b[0], b[1]);
-          mma<E>(s[2 * j + 1], q[k], b[2], b[3]);
+          mma<E>(s[2 * j], q[A::kKeepQueries ? k : 0], b[0], b[1]);
+          mma<E>(s[2 * j + 1], q[A::kKeepQueries ? k : 0], b[2], b[3]);
         }
+      }
 
       UNROLL for (int half = 0; half < 2; ++half) {  // online softmax of the thread's two rows, in powers of two
         float now = top[half];
