@@ -1,35 +1,12 @@
 #include "engine/engine.h"
 
 #include <chrono>
-#include <exception>
-#include <new>
 #include <utility>
 
 #include "engine/forward.h"
-#include "model/error.h"
+#include "engine/guarded.h"
 
 namespace matryoshka {
-namespace {
-
-/// Runs `body`, turning whatever it throws into a code and a message: nothing leaves the engine's thread.
-template <typename Body>
-void guarded(std::string& code, std::string& message, Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    code = error.code();
-    message = error.what();
-  } catch (const std::bad_alloc&) {
-    code = "ERR_OUT_OF_MEMORY";
-    message = "Expected enough memory for this batch but the system gave none; send fewer or shorter documents at a time";
-  } catch (const std::exception& error) {
-    code = "ERR_INTERNAL";
-    message = error.what();
-  }
-}
-
-}  // namespace
-
 Engine::Engine(Load load, OnReady on_ready, OnDone on_done)
     : on_ready_(std::move(on_ready)), on_done_(std::move(on_done)), thread_([this, load = std::move(load)] { loop(load); }) {}
 

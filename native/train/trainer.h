@@ -1,0 +1,62 @@
+// One model in training: a step forth, back and down the gradient, whatever the size of its batch.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/adamw.h"
+#include "train/cpu/cpu_train_backend.h"
+#include "train/losses.h"
+#include "train/parameters.h"
+
+namespace matryoshka::train {
+
+struct TrainerOptions {
+  InitialOptions initial;
+  CpuTrainOptions cpu;
+  AdamOptions adam;
+  int turn_tokens = 8192;    ///< lists go through the model in turns of at most so many tokens; a longer one alone
+  double layer_dropout = 0;  ///< layer l of L is skipped with layer_dropout (2^(l / (L - 1)) - 1) (LayerSkip, 2024)
+};
+
+struct StepResult {
+  LossValue loss;
+  double gradient_norm = 0;  ///< before clipping
+  bool applied = false;      ///< false: the gradient was not finite, nothing has changed
+  uint64_t step = 0;
+};
+
+class Trainer {
+ public:
+  /// Throws what read_initial_model throws, ERR_INVALID_ARGUMENT for options out of range, std::bad_alloc.
+  Trainer(const std::string& directory, const TrainerOptions& options);
+
+  /// One update. Throws ERR_INVALID_ARGUMENT, ERR_INPUT_TOO_LONG, ERR_OUT_OF_MEMORY, having changed nothing.
+  StepResult step(const TokenBatch& batch, const Targets& targets, const LossConfig& loss, const LearningRates& rates);
+  /// Logits [n × exits]. Throws as step does.
+  std::vector<float> score(const TokenBatch& batch);
+
+  void save(const std::string& path);
+  void load(const std::string& path);
+  void export_to(const std::string& directory) const;
+
+  const Layout& layout() const { return model_.layout; }
+  const std::vector<float>& weights() const { return model_.weights; }
+  std::string describe() const { return backend_.describe(); }
+
+ private:
+  /// Cuts the batch into turns of whole lists and calls body(turn, its batch, first list, last list).
+  template <class Body>
+  void each_turn(const TokenBatch& batch, const Body& body) const;
+  std::vector<uint8_t> skipped(uint64_t turn) const;
+
+  const TrainerOptions options_;
+  InitialModel model_;
+  uint64_t seed_;
+  AdamW adam_;
+  CpuTrainBackend backend_;
+  std::vector<float> gradients_;
+};
+
+}  // namespace matryoshka::train

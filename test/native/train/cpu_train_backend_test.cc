@@ -1,0 +1,159 @@
+// The pass on the CPU: its gradients near the oracle's in each precision, the same bits with any number of threads.
+#include "train/cpu/cpu_train_backend.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "check.h"
+#include "cpu/cpu_backend.h"
+#include "random_model.h"
+#include "train/reference/reference_train_backend.h"
+
+using namespace matryoshka;
+using namespace matryoshka::check;
+using namespace matryoshka::train;
+
+namespace {
+
+/// Heads narrower and wider than a vector; sizes that are no whole number of vectors, panels or pairs; more tokens than
+/// one tile takes.
+const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 200, 50, 230}, {1, 9, 1, 5, 20, 40}};
+
+double to_bf16(double x) {
+  const float narrow = static_cast<float>(x);
+  uint32_t bits;
+  std::memcpy(&bits, &narrow, 4);
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+double to_float(double x) { return static_cast<float>(x); }
+
+struct Case {
+  Case(const Shape& shape, uint32_t seed) : files(shape, seed), model(read_initial_model(files.path(), {})), weights(model.weights.begin(), model.weights.end()), skipped(shape.layers) {
+    std::mt19937 random(seed);
+    batch = random_batch(random, shape, {4, 1, 6}, shape.positions);
+    std::normal_distribution<double> normal;
+    for (int i = 0; i < batch.sequences() * shape.layers; ++i) direction.push_back(normal(random) / batch.sequences());
+  }
+  RandomModel files;
+  InitialModel model;
+  std::vector<double> weights;
+  TokenBatch batch;
+  std::vector<uint8_t> skipped;
+  std::vector<double> direction;
+};
+
+struct Result {
+  std::vector<double> logits;
+  std::vector<float> gradients;
+};
+
+Result run(const Case& c, const CpuTrainOptions& options) {
+  CpuTrainBackend backend(c.model.layout, options);
+  backend.set_weights(c.model.weights.data());
+  Result out;
+  out.logits = backend.forward(c.batch, c.skipped);
+  out.gradients.assign(c.model.layout.size, 0);
+  backend.backward(c.direction, out.gradients.data());
+  return out;
+}
+
+double distance(const double* a, const double* b, size_t count) {
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return std::isfinite(sum) ? std::sqrt(sum) : INFINITY;
+}
+
+/// Each tensor's error at most twice that of an honest implementation, which rounds the same values and is exact
+/// otherwise; `unit` of the largest gradients is granted where that one is luckily near.
+void check_near(const Case& c, const CpuTrainOptions& options, Rounding rounding, double unit) {
+  ReferenceTrainBackend oracle(c.model.layout), honest(c.model.layout, rounding);
+  const std::vector<double> logits = oracle.forward(c.weights, c.batch, c.skipped), honest_logits = honest.forward(c.weights, c.batch, c.skipped);
+  const std::vector<double> expected = oracle.backward(c.direction), near = honest.backward(c.direction), zero(expected.size());
+  const Result result = run(c, options);
+  const std::vector<double> gradients(result.gradients.begin(), result.gradients.end());
+  const auto check = [&](const std::string& what, double error, double honest_error, double size) {
+    if (!(error <= 2 * honest_error + unit * size))
+      fail(__FILE__, __LINE__, options.isa + (options.bf16 ? " bf16 " : " f32 ") + what + ": error " + std::to_string(error) + ", honest error " + std::to_string(honest_error) + ", size " + std::to_string(size));
+  };
+  check("logits", distance(result.logits.data(), logits.data(), logits.size()), distance(honest_logits.data(), logits.data(), logits.size()), distance(logits.data(), zero.data(), logits.size()));
+  for (const Parameter& p : c.model.layout.parameters) {
+    const double size = distance(&expected[p.offset], &zero[p.offset], p.count);
+    check(p.name, distance(&gradients[p.offset], &expected[p.offset], p.count), distance(&near[p.offset], &expected[p.offset], p.count), std::fmax(size, 0.1));
+  }
+}
+
+}  // namespace
+
+TEST("every gradient is near the oracle's, in f32 and in bf16, on every instruction set") {
+  for (const Shape& shape : kShapes) {
+    const Case c(shape, 11);
+    for (const std::string& isa : cpu_isas()) {
+      check_near(c, {2, false, isa, false}, to_float, 2e-6);
+      check_near(c, {2, true, isa, false}, to_bf16, 1e-3);
+    }
+  }
+}
+
+TEST("… with each activation and with layers skipped") {
+  for (const Activation activation : {Activation::gelu_tanh, Activation::relu}) {
+    Case c(kShapes[0], 3);
+    c.model.layout.architecture.activation = activation;
+    check_near(c, {2, false, "", false}, to_float, 2e-6);
+  }
+  for (const std::vector<uint8_t>& skipped : {std::vector<uint8_t>{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0, 1, 1}, {1, 1, 0}, {1, 1, 1}}) {
+    Case c(kShapes[0], 3);
+    c.skipped = skipped;
+    for (const bool recompute : {false, true}) check_near(c, {2, false, "", recompute}, to_float, 2e-6);
+  }
+}
+
+TEST("the bits are the same with any number of threads, and with activations recomputed") {
+  for (const Shape& shape : kShapes) {
+    const Case c(shape, 5);
+    for (const bool bf16 : {false, true}) {
+      const Result one = run(c, {1, bf16, "", false});
+      for (const CpuTrainOptions& options : {CpuTrainOptions{2, bf16, "", false}, {5, bf16, "", false}, {1, bf16, "", true}, {3, bf16, "", true}}) {
+        const Result other = run(c, options);
+        CHECK(one.logits == other.logits);
+        for (const Parameter& p : c.model.layout.parameters)
+          if (std::memcmp(&one.gradients[p.offset], &other.gradients[p.offset], p.count * sizeof(float)) != 0)
+            fail(__FILE__, __LINE__, p.name + " differs, hidden " + std::to_string(shape.hidden) + ", threads " + std::to_string(options.threads) + (options.recompute ? ", recomputed" : ""));
+      }
+    }
+  }
+}
+
+TEST("gradients of a batch are the sum of its lists', and a backend takes batches of any size after each other") {
+  const Case c(kShapes[0], 8);
+  CpuTrainBackend backend(c.model.layout, {2, false, "", false});
+  backend.set_weights(c.model.weights.data());
+  const Result whole = run(c, {1, false, "", false});
+  std::vector<float> sum(c.model.layout.size);
+  const int exits = static_cast<int>(c.model.layout.heads.size());
+  for (int list = 0; list < c.batch.lists(); ++list) {
+    TokenBatch one;
+    std::vector<double> direction;
+    one.cu_seqlens = {0};
+    for (int s = c.batch.list_offsets[list]; s < c.batch.list_offsets[list + 1]; ++s) {
+      for (int t = c.batch.cu_seqlens[s]; t < c.batch.cu_seqlens[s + 1]; ++t) {
+        one.token_ids.push_back(c.batch.token_ids[t]);
+        one.type_ids.push_back(c.batch.type_ids[t]);
+      }
+      one.cu_seqlens.push_back(static_cast<int32_t>(one.token_ids.size()));
+      direction.insert(direction.end(), &c.direction[s * exits], &c.direction[s * exits] + exits);
+    }
+    one.list_offsets = {0, one.sequences()};
+    const std::vector<double> logits = backend.forward(one, c.skipped);
+    CHECK(std::equal(logits.begin(), logits.end(), &whole.logits[c.batch.list_offsets[list] * exits]));
+    backend.backward(direction, sum.data());
+  }
+  double largest = 0, error = 0;
+  for (size_t i = 0; i < sum.size(); ++i) {
+    largest = std::fmax(largest, std::fabs(whole.gradients[i]));
+    error = std::fmax(error, std::fabs(whole.gradients[i] - sum[i]));
+  }
+  CHECK(error < 1e-6 * largest);
+}
