@@ -3,6 +3,7 @@
 
 #include "addon/convert.h"
 #include "addon/engine_object.h"
+#include "addon/trainer_object.h"
 #include "cpu/cpu_backend.h"
 #include "cuda/plugin_stream.h"
 
@@ -26,6 +27,7 @@ Napi::Value gpus(const Napi::CallbackInfo& info) { return from_gpus(info.Env(), 
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", define_engine(env));
+  exports.Set("Trainer", define_trainer(env));
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));
   exports.Set("gpus", Napi::Function::New<gpus>(env, "gpus"));
   exports.Set("machine", Napi::Function::New<machine>(env, "machine"));

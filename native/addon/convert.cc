@@ -14,15 +14,6 @@ std::vector<int32_t> to_ints(const Napi::Object& object, const char* name) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
-std::vector<float> to_floats(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return {};
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-    throw Error("ERR_INVALID_ARGUMENT", std::string("Expected a Float32Array for ") + name);
-  const auto array = value.As<Napi::Float32Array>();
-  return {array.Data(), array.Data() + array.ElementLength()};
-}
-
 /// A number, or `otherwise` where it is left out.
 double number_or(const Napi::Object& object, const char* name, double otherwise) {
   const Napi::Value value = object.Get(name);
@@ -75,6 +66,15 @@ Napi::Error coded(Napi::Env env, const std::string& code, const std::string& mes
   auto error = Napi::Error::New(env, message);
   error.Set("code", code);
   return error;
+}
+
+std::vector<float> to_floats(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (value.IsUndefined()) return {};
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+    throw Error("ERR_INVALID_ARGUMENT", std::string("Expected a Float32Array for ") + name);
+  const auto array = value.As<Napi::Float32Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
 }
 
 TokenBatch to_batch(const Napi::Object& batch) {

@@ -12,6 +12,8 @@ namespace matryoshka::addon {
 /// A JavaScript Error with `code`; lib/native.ts turns it into the package's class.
 Napi::Error coded(Napi::Env env, const std::string& code, const std::string& message);
 
+/// A copy of the Float32Array of that name, or nothing where it is left out; throws ERR_INVALID_ARGUMENT for anything else.
+std::vector<float> to_floats(const Napi::Object& object, const char* name);
 /// Copies: the caller may reuse or transfer its buffers as soon as submit returns.
 TokenBatch to_batch(const Napi::Object& batch);
 /// NativePlan of lib/native.ts for a batch of `sequences`; throws ERR_INVALID_ARGUMENT for a layer that is no exit.

@@ -31,7 +31,7 @@ class Arena {
   void place() {
     if (bytes_ > memory_.size()) {
       memory_ = cpu::AlignedBuffer();
-      memory_ = cpu::AlignedBuffer(bytes_);
+      memory_ = cpu::AlignedBuffer(bytes_ + bytes_ / 8);  // the next batch may be a little larger, and new pages are slow
     }
     for (const Matrix& m : matrices_) {
       m.matrix->data = memory_.data() + m.at;
