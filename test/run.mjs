@@ -35,7 +35,12 @@ const stages = [
         ? "needs aarch64-linux-gnu-g++ and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)"
         : undefined,
     commands: [
-      ...native("neon", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake"),
+      ...native(
+        "neon",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake",
+        "-DMATRYOSHKA_TEST_FOLDERS=model;cpu;engine;train",
+      ),
       ["ctest", "--test-dir", "build/neon", "--output-on-failure", "-j", jobs],
     ],
   },

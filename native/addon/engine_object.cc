@@ -1,5 +1,6 @@
 #include "addon/engine_object.h"
 
+#include <cstdlib>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "cpu/cpu_backend.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/emulator_stream.h"
+#include "cuda/plugin_stream.h"
 #include "reference/reference_backend.h"
 
 namespace matryoshka::addon {
@@ -17,6 +19,7 @@ namespace {
 
 struct Options {
   std::string device, dtype;
+  int gpu = 0;
   CpuOptions cpu;
 };
 
@@ -37,21 +40,27 @@ Options to_options(const Napi::Object& object) {
   options.cpu.threads = object.Get("threads").ToNumber().Int32Value();
   options.cpu.isa = object.Get("isa").ToString();
   options.dtype = object.Get("dtype").ToString();
+  if (options.device.rfind("cuda:", 0) == 0) {  // lib/options.ts lets only digits through
+    options.gpu = std::atoi(options.device.c_str() + 5);
+    options.device = "cuda";
+  }
   if (options.cpu.threads < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 thread");
   return options;
 }
 
 std::unique_ptr<Backend> make_backend(const std::shared_ptr<const Checkpoint>& checkpoint, const Options& options) {
-  enum class Device { cpu, emulator, reference };
+  enum class Device { cpu, cuda, emulator, reference };
   const auto element = [&] {
     using cuda::ElementType;
     return named<ElementType>(options.dtype, "dtype", "ERR_UNSUPPORTED_DTYPE",
                               {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}, {"f16", ElementType::f16}});
   };
   switch (named<Device>(options.device, "device", "ERR_UNSUPPORTED_DEVICE",
-                        {{"cpu", Device::cpu}, {"emulator", Device::emulator}, {"reference", Device::reference}})) {
+                        {{"cpu", Device::cpu}, {"cuda", Device::cuda}, {"emulator", Device::emulator}, {"reference", Device::reference}})) {
     case Device::reference:
       return make_reference_backend(checkpoint);
+    case Device::cuda:
+      return make_cuda_backend(checkpoint, cuda::make_gpu_stream(options.gpu), element());
     case Device::emulator:
       return make_cuda_backend(checkpoint, cuda::make_emulator_stream(), element());
     case Device::cpu:

@@ -7,6 +7,7 @@
 
 #include "simt/block.h"
 #include "simt/emulator.h"
+#include "simt/sanitizers.h"
 
 namespace matryoshka::simt {
 
@@ -63,6 +64,7 @@ void count_wavefronts(const Instruction& instruction) {
 }  // namespace
 
 void record_access(Space space, const void* address, int bytes, Site site) {
+  const Unwatched unwatched;
   const int warp = position.thread / 32, lane = position.thread % 32;
   SiteLog& log = logs[{warp, {site.file, site.line, space}}];
   const size_t visit = log.visits[lane]++;
@@ -71,6 +73,7 @@ void record_access(Space space, const void* address, int bytes, Site site) {
 }
 
 void settle_accesses() {
+  const Unwatched unwatched;
   for (const auto& [key, log] : logs) {
     const bool global = std::get<2>(key.second) == Space::global;
     for (const Instruction& instruction : log.instructions) {

@@ -1,6 +1,7 @@
 // The pass on the CPU: its gradients near the oracle's in each precision, the same bits with any number of threads.
 #include "train/cpu/cpu_train_backend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -152,8 +153,8 @@ TEST("gradients of a batch are the sum of its lists', and a backend takes batche
   }
   double largest = 0, error = 0;
   for (size_t i = 0; i < sum.size(); ++i) {
-    largest = std::fmax(largest, std::fabs(whole.gradients[i]));
-    error = std::fmax(error, std::fabs(whole.gradients[i] - sum[i]));
+    largest = std::max<double>(largest, std::fabs(whole.gradients[i]));
+    error = std::max<double>(error, std::fabs(whole.gradients[i] - sum[i]));
   }
   CHECK(error < 1e-6 * largest);
 }
