@@ -26,8 +26,9 @@ Elements elements_of(Dtype dtype, const Kernels& kernels) {
   Elements e;
   if (dtype == Dtype::f32) return e;
   if (kernels.bf16_dot) e.attention = Element::bf16;
-  if (dtype == Dtype::int8) e.input = Element::u8;
-  else if (kernels.bf16_dot) e.wide = e.input = Element::bf16;
+  if (dtype == Dtype::int8) e.u8_input = true;
+  else if (kernels.bf16_dot) e.wide = Element::bf16;
+  e.bf16_input = kernels.bf16_dot;
   return e;
 }
 

@@ -53,12 +53,15 @@ Rows2d TileOps::slot(Slot which) const {
   return workspace_.mlp;
 }
 
-Rows2d TileOps::input(Slot which, int columns) {
+Rows2d TileOps::input(Slot which, const Panels& weight) {
   const Rows2d from = slot(which);
-  if (from.element == workspace_.input.element || workspace_.input.stride == 0) return from;
-  if (!(which == Slot::hidden && hidden_converted_)) kernels_.convert(row_count(), columns, from, workspace_.input);
-  hidden_converted_ = which == Slot::hidden;
-  return workspace_.input;
+  const Element wanted = input_of(weight.format);
+  if (from.element == wanted) return from;
+  const Rows2d& to = wanted == Element::u8 ? workspace_.u8_input : workspace_.bf16_input;
+  if (!(which == Slot::hidden && hidden_as_ == wanted)) kernels_.convert(row_count(), weight.k, from, to);
+  if (which == Slot::hidden) hidden_as_ = wanted;
+  else if (hidden_as_ == wanted) hidden_as_ = Element::f32;
+  return to;
 }
 
 void TileOps::embed() {
@@ -80,20 +83,20 @@ void TileOps::embed() {
       kernels_.embed_row(call);
     }
   }
-  hidden_converted_ = false;
+  hidden_as_ = Element::f32;
 }
 
 void TileOps::gather() {
   for (int s = tile_.first; s < tile_.last; ++s)
     std::memcpy(state_.scoring.row(s), state_.hidden.row(state_.active.cu_seqlens[s]), a_.hidden * sizeof(float));
-  hidden_converted_ = false;
+  hidden_as_ = Element::f32;
 }
 
 void TileOps::linear(int layer, Projection which, Slot in, Slot out) {
   Gemm call;
   call.rows = row_count();
   call.weight = &model_.layers[layer].linear[static_cast<int>(which)];
-  call.input = input(in, call.weight->k);
+  call.input = input(in, *call.weight);
   call.output = slot(out);
   call.epilogue = which == Projection::up ? epilogue_of(a_.activation) : Epilogue::none;
   call.scratch = workspace_.gemm;
@@ -121,7 +124,7 @@ void TileOps::attention() {
 void TileOps::residual(int layer, Site site) {
   const Norm& norm = model_.layers[layer].norm[static_cast<int>(site)];
   kernels_.residual_norm({row_count(), a_.hidden, slot(Slot::hidden), workspace_.branch, norm.weight.data(), norm.bias.data(), a_.norm_eps});
-  hidden_converted_ = false;
+  hidden_as_ = Element::f32;
 }
 
 void TileOps::head(int exit) {

@@ -24,7 +24,7 @@ class TileOps final : public Ops {
   int row_count() const;
   Rows2d slot(Slot which) const;
   /// The slot as the kernels multiply it.
-  Rows2d input(Slot which, int columns);
+  Rows2d input(Slot which, const Panels& weight);
 
   const Checkpoint& checkpoint_;
   const Architecture& a_;
@@ -34,7 +34,7 @@ class TileOps final : public Ops {
   Workspace& workspace_;
   const Rows rows_;
   const Tile tile_;
-  bool hidden_converted_ = false;  // workspace_.input holds hidden
+  Element hidden_as_ = Element::f32;  // u8_input or bf16_input holds hidden
 };
 
 }  // namespace matryoshka::cpu

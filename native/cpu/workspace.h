@@ -16,11 +16,11 @@ inline size_t row_stride(int columns, Element element) {
   return (lines + 1 - lines % 2) * 64;
 }
 
-/// What each slot and each GEMM input is stored as, for a dtype on an instruction set.
+/// What each slot is stored as, and what else GEMMs multiply, for a dtype on an instruction set.
 struct Elements {
   Element attention = Element::f32;  ///< query, key_value
   Element wide = Element::f32;       ///< context, mlp
-  Element input = Element::f32;      ///< what linear multiplies
+  bool bf16_input = false, u8_input = false;
 };
 
 /// Sized for a backend's largest tile. Padding beyond a row's columns stays zero for good.
@@ -43,7 +43,8 @@ class Workspace {
     };
     const size_t at_query = matrix(query, a.hidden, elements.attention), at_context = matrix(context, a.hidden, elements.wide),
                  at_branch = matrix(branch, a.hidden, Element::f32), at_mlp = matrix(mlp, a.intermediate, elements.wide),
-                 at_input = elements.input == Element::f32 ? 0 : matrix(input, widest, elements.input),
+                 at_bf16 = elements.bf16_input ? matrix(bf16_input, widest, Element::bf16) : 0,
+                 at_u8 = elements.u8_input ? matrix(u8_input, widest, Element::u8) : 0,
                  at_scale = reserve(sizeof(float) * count), at_zero = reserve(sizeof(int32_t) * count),
                  at_attention = reserve(attention_bytes), at_gemm = reserve(gemm_bytes);
     memory_ = AlignedBuffer(bytes);
@@ -52,15 +53,16 @@ class Workspace {
     context.data = memory_.data() + at_context;
     branch.data = memory_.data() + at_branch;
     mlp.data = memory_.data() + at_mlp;
-    input.data = memory_.data() + at_input;
-    input.scale = memory_.as<float>(at_scale);
-    input.zero = memory_.as<int32_t>(at_zero);
+    bf16_input.data = memory_.data() + at_bf16;
+    u8_input.data = memory_.data() + at_u8;
+    u8_input.scale = memory_.as<float>(at_scale);
+    u8_input.zero = memory_.as<int32_t>(at_zero);
     attention = memory_.data() + at_attention;
     gemm = memory_.as<float>(at_gemm);
   }
 
   Rows2d query, context, branch, mlp;
-  Rows2d input;  ///< the slot being multiplied, as GEMM input, where it is not stored as that
+  Rows2d bf16_input, u8_input;  ///< the slot being multiplied, where it is not stored as what the weights take
   std::byte* attention = nullptr;
   float* gemm = nullptr;
 

@@ -24,6 +24,11 @@ enum class Format : uint8_t {
   s8_dot,    ///< quads along k, times u8 activations
 };
 
+/// What weights of a format are multiplied by.
+constexpr Element input_of(Format format) {
+  return format == Format::s8_dot ? Element::u8 : format == Format::bf16_dot ? Element::bf16 : Element::f32;
+}
+
 /// A weight matrix [n, k] as panels of `width` output columns. A panel is `steps` rows of `width` dwords, a dword being
 /// what one step takes of k: one f32, two bf16 or four s8. f16 and bf16 panels hold 16-bit values instead of dwords.
 /// Columns beyond n and elements beyond k are zero.

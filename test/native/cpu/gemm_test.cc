@@ -23,8 +23,6 @@ const std::vector<std::pair<Format, const char*>> kFormats = {
 
 bool runs(const Kernels& kernels, Format format) { return format != Format::bf16_dot || kernels.bf16_dot; }
 
-Element input_of(Format format) { return format == Format::bf16_dot ? Element::bf16 : format == Format::s8_dot ? Element::u8 : Element::f32; }
-
 /// Weights as a checkpoint stores them: multiples of 2^-9 below 1, exact in every format but s8 and bf16.
 std::vector<float> stored_weights(const Size& size) {
   std::vector<float> w = normal(static_cast<size_t>(size.n) * size.k, 0.2, 2);
