@@ -1,9 +1,9 @@
 /**
- * The benchmarks' pictures: round ticks inside the range, and every point inside the frame.
+ * Charts: round ticks inside the range, and every point inside the frame.
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { svg, ticks } from "../bench/chart.js";
+import { svg, ticks } from "../lib/report/chart.js";
 
 const number = fc.double({ min: -1e6, max: 1e6, noNaN: true });
 

@@ -2,7 +2,8 @@
  * The figures of bench:depth as a table for the terminal, as pictures, and as one self-contained HTML page.
  */
 import { table as columns } from "../../dist/cli/output.js";
-import { escaped, svg } from "../chart.js";
+import { escaped, svg } from "../../dist/report/chart.js";
+import { htmlPage, htmlTable } from "../../dist/report/page.js";
 import type { Replayed } from "./replayed.js";
 
 /** A rule at one setting. What `Replayed` has is of all queries, the rest of the timed ones. */
@@ -65,10 +66,6 @@ function floor(curves: readonly Curve[]): number {
   return Math.floor(Math.max(Math.min(...values), Math.max(...values) * 0.5) * 20) / 20;
 }
 
-const STYLE = `:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}
-svg{width:100%;height:auto;border-radius:8px}div{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .4rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}`;
-
 export const page = {
   table: (curves: readonly Curve[]): string => columns([HEADING, ...rows(curves)]),
 
@@ -96,19 +93,13 @@ export const page = {
   },
 
   html({ machine, about, overhead, leftOut, pictures, curves }: Page): string {
-    const cells = (tag: string, row: readonly string[]) =>
-      `<tr>${row.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;
     const missing = leftOut.map((each) => `<li>${escaped(page.absent(each))}</li>`);
-    return [
-      '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
-      `<title>matryoshka-rerank: quality and cost against depth</title><style>${STYLE}</style>`,
+    return htmlPage("matryoshka-rerank: quality and cost against depth", [
       `<h1>Quality and cost against depth</h1><p>${escaped(about)}.<br>${escaped(machine)}.</p>`,
       ...pictures,
-      `<p>${NOTES} ${escaped(overhead)}</p><div><table><thead>${cells("th", HEADING)}</thead><tbody>`,
-      ...rows(curves).map((row) => cells("td", row)),
-      "</tbody></table></div>",
+      `<p>${NOTES} ${escaped(overhead)}</p>`,
+      htmlTable(HEADING, rows(curves)),
       ...(missing.length > 0 ? [`<h2>Left out</h2><ul>${missing.join("\n")}</ul>`] : []),
-      "</html>\n",
-    ].join("\n");
+    ]);
   },
 };

@@ -4,7 +4,7 @@
  */
 import { table } from "../../dist/cli/output.js";
 import { type Dtype, Reranker } from "../../dist/index.js";
-import { svg } from "../chart.js";
+import { svg } from "../../dist/report/chart.js";
 import { percentile } from "../machine.js";
 import { workload } from "../workload.js";
 import { measureAsync } from "./measure.js";

@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { table } from "../../dist/cli/output.js";
 import { Reranker } from "../../dist/index.js";
-import { svg } from "../chart.js";
+import { svg } from "../../dist/report/chart.js";
 import { workload } from "../workload.js";
 import { measureAsync } from "./measure.js";
 import { writeResult } from "./results.js";

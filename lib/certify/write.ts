@@ -1,10 +1,10 @@
 /**
  * Puts certificates into a model's matryoshka.json, whole or not at all.
  */
-import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
 import { readJson } from "../read-json.js";
+import { writeWhole } from "../write-whole.js";
 import { type Certificate, parseCertificates } from "./certificate.js";
 
 /**
@@ -38,24 +38,4 @@ export async function addCertificates(directory: string, added: readonly Certifi
   const kept = parseCertificates(file.certificates, path).filter((old) => !replaced(old));
   const certificates = [...kept, ...added];
   await writeWhole(path, `${JSON.stringify({ ...file, certificates }, undefined, 2)}\n`);
-}
-
-/** Readers see the old file or the new one, also if this process is killed or the disk is full. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    await writeSynced(temporary, text);
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw new MatryoshkaError("ERR_FILE", `Expected to be able to write ${path}: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-}
-
-async function writeSynced(path: string, text: string): Promise<void> {
-  await using file = await open(path, "w");
-  await file.writeFile(text);
-  await file.sync();
 }

@@ -1,0 +1,52 @@
+/**
+ * Opens the native trainer as a configuration says.
+ */
+import { MatryoshkaError } from "../errors.js";
+import { fromNative, native } from "../native.js";
+import type { NativeTrainer, NativeTrainerInfo } from "../native-trainer.js";
+import type { TrainConfig } from "./types.js";
+
+export interface OpenTrainer {
+  readonly trainer: NativeTrainer;
+  readonly info: NativeTrainerInfo;
+}
+
+/** Rows of the token-type table where tokens are marked that occur on the other side too. */
+const MATCH_ROWS = 4;
+
+/**
+ * Reads the weights of `config.init`. Throws what `Reranker.open` throws for a checkpoint, and `ERR_CONFIG_INVALID` where
+ * the configuration is for another model. `MATRYOSHKA_ISA` forces an instruction set.
+ */
+export async function openTrainer(config: TrainConfig, threads: number): Promise<OpenTrainer> {
+  const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, tokenTypes, optimizer } = config;
+  const { beta1, beta2, epsilon, weightDecay, clip } = optimizer;
+  const trainer = new (native().Trainer)(config.init, {
+    ...{ threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
+    ...{ beta1, beta2, epsilon, weightDecay, clip },
+    ...(exitLayers && { exitLayers }),
+    ...(tokenTypes === "match" && { typeRows: MATCH_ROWS }),
+  });
+  try {
+    const info = await trainer.ready;
+    assertFits(config, info);
+    return { trainer, info };
+  } catch (error) {
+    trainer.close();
+    throw fromNative(error);
+  }
+}
+
+/** What can be said of a configuration only once the model is known. */
+function assertFits({ init, loss, maxLength }: TrainConfig, { exitLayers, maxTokens }: NativeTrainerInfo): void {
+  const wrong = (expected: string) => {
+    throw new MatryoshkaError("ERR_CONFIG_INVALID", `Expected ${expected}: the model is ${init}.`);
+  };
+  const { exitWeights, distill } = loss;
+  const exits = `its exit layers ${exitLayers.join(", ")}`;
+  if (exitWeights.length !== exitLayers.length)
+    wrong(`loss.exitWeights to have one weight for each of ${exits}, but it has ${exitWeights.length}`);
+  const anchor = distill.anchors.find((layer) => !exitLayers.includes(layer));
+  if (anchor !== undefined) wrong(`loss.distill.anchors among ${exits}, but one is ${anchor}`);
+  if (maxLength > maxTokens) wrong(`maxLength of at most ${maxTokens} tokens, but it is ${maxLength}`);
+}
