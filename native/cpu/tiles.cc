@@ -8,14 +8,12 @@ namespace {
 /// Enough tiles a thread that the last ones to finish do not matter, as long as they are worth a kernel's start-up.
 constexpr int kTilesPerThread = 4;
 
-int tile_size(int total, int threads, int least, int most) {
-  return std::clamp((total + threads * kTilesPerThread - 1) / (threads * kTilesPerThread), least, most);
-}
+int tile_size(int total, int tiles, int least, int most) { return std::clamp((total + tiles - 1) / tiles, least, most); }
 
 }  // namespace
 
 std::vector<Tile> cut_by_tokens(const ActiveSet& active, int threads, int most) {
-  const int size = tile_size(active.rows(), threads, 32, most);
+  const int size = tile_size(active.rows(), threads * kTilesPerThread, 32, most);
   std::vector<Tile> tiles;
   for (int s = 0; s < active.size();) {
     Tile tile{s, s + 1};

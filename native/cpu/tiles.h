@@ -14,7 +14,7 @@ struct Tile {
 
 /// Tiles of about `most` tokens, fewer where that would leave threads idle. A longer sequence is a tile of its own.
 std::vector<Tile> cut_by_tokens(const ActiveSet& active, int threads, int most);
-/// Tiles of at most `most` sequences.
+/// Tiles of at most `most` sequences, one a thread where that suffices: their few rows read all of a layer's weights.
 std::vector<Tile> cut_by_sequences(const ActiveSet& active, int threads, int most);
 
 }  // namespace matryoshka::cpu

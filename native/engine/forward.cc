@@ -29,17 +29,14 @@ class Pass {
   /// Returns the depth that the still active sequences have reached.
   int run() {
     backend_.run(Rows::tokens, 1, [](Ops& ops, int) { ops.embed(); });
-    int done = 0;
     for (size_t exit = 0;; ++exit) {
       const bool last = exits_[exit] == plan_.depth;
       if (!last && !decides(exit)) continue;
       const int layer = exits_[exit] - 1;
-      if (const int reached = blocks(done, layer)) return reached;
+      if (const int reached = advance(layer)) return reached;
       peek(layer, static_cast<int>(exit));
       if (last || cancelled() || expired()) return layer + 1;
       backend_.decide(plan_.rule, static_cast<int>(exit));
-      backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { attend_and_mix(ops, layer); });
-      done = layer + 1;
     }
   }
 
@@ -55,28 +52,33 @@ class Pass {
     return found != exits_.end() && *found == layer + 1 && plan_.report[exit] ? exit : -1;
   }
 
-  void block(Ops& ops, int layer) const {
+  /// What is left of a block; and where the next one is to be peeked at, its keys, while the rows are still in cache.
+  void block(Ops& ops, int layer, int next_peek) const {
     if (cancelled()) return;
-    project_keys(ops, layer);
+    if (layer != open_) project_keys(ops, layer);
     attend_and_mix(ops, layer);
-    if (const int exit = scored_exit(layer); exit >= 0) ops.head(exit);
+    if (const int exit = scored_exit(layer); exit >= 0 && layer != open_) ops.head(exit);
+    if (layer + 1 == next_peek) project_keys(ops, next_peek);
   }
 
-  /// Whole blocks [first, end). Returns the depth reached where the deadline or a cancellation ended the pass, else 0.
-  int blocks(int first, int end) {
+  /// All blocks before `layer`, and its keys. Returns the depth reached where the deadline or a cancellation ended the
+  /// pass, else 0.
+  int advance(int layer) {
+    const int first = std::max(open_, 0);
+    if (first == layer) backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { project_keys(ops, layer); });
     if (!plan_.deadline) {
-      backend_.run(Rows::tokens, end - first, [&](Ops& ops, int step) { block(ops, first + step); });
-      return cancelled() ? end : 0;
+      backend_.run(Rows::tokens, layer - first, [&](Ops& ops, int step) { block(ops, first + step, layer); });
+      if (cancelled()) return layer;
     }
-    for (int layer = first; layer < end; ++layer) {
-      backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { block(ops, layer); });
-      if (cancelled() || (scored_exit(layer) >= 0 && expired())) return layer + 1;
+    for (int l = first; plan_.deadline && l < layer; ++l) {
+      backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { block(ops, l, layer); });
+      if (cancelled() || (scored_exit(l) >= 0 && expired())) return l + 1;
     }
+    open_ = layer;
     return 0;
   }
 
   void peek(int layer, int exit) {
-    backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { project_keys(ops, layer); });
     backend_.run(Rows::scoring, 1, [&](Ops& ops, int) {
       ops.gather();
       attend_and_mix(ops, layer);
@@ -88,6 +90,7 @@ class Pass {
   const std::vector<int>& exits_;
   const ExitPlan& plan_;
   const std::atomic<bool>& cancelled_;
+  int open_ = -1;  ///< the block peeked at last: its keys and values are there, and the score; the rest of it is not
 };
 
 }  // namespace

@@ -1,0 +1,182 @@
+"""Candidate lists and teacher scores for training the bundled model, from the sets named in its model card.
+
+Writes one BEIR directory a set under OUT: corpus.jsonl, queries.jsonl, qrels/train.tsv and runs/bi-encoder.trec, whose
+candidates are BM25's first ones, the bi-encoder's first ones and a few drawn at random, scored by the bi-encoder.
+Unlabelled lists, of every set's queries against Wikipedia and arXiv, become a set of their own, "weak".
+
+  python prepare.py --data DIR_OF_SETS --bi-encoder bge-small-en-v1.5 --out OUT
+
+Needs torch and transformers. Embeddings are kept in OUT/embeddings, so a run that was stopped goes on.
+"""
+import argparse, gzip, hashlib, json, random
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+LABELLED = ["squad-sent", "nq-gold", "medquad", "stackexchange-small", "scitldr", "pubmedqa", "climate-fever-sent"]
+# What BAAI's model card gives short queries when they look for passages.
+INSTRUCTION = "Represent this sentence for searching relevant passages: "
+CHUNK = 8192
+
+
+def lines(path):
+    with (gzip.open(path, "rt") if path.suffix == ".gz" else open(path)) as file:
+        yield from map(json.loads, file)
+
+
+def text_of(document):
+    return f"{document['title']} {document['text']}".strip() if document.get("title") else document["text"]
+
+
+class BiEncoder:
+    def __init__(self, path, cache):
+        self.tokenizer, self.model, self.cache = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path, dtype=torch.float32).eval(), cache
+        cache.mkdir(parents=True, exist_ok=True)
+
+    @torch.no_grad()
+    def __call__(self, name, texts, length):
+        """[n, 384] unit vectors of the [CLS] row, in float16."""
+        parts = []
+        for start in range(0, len(texts), CHUNK):
+            chunk = texts[start : start + CHUNK]
+            key = hashlib.sha256("\0".join([str(length), *chunk]).encode()).hexdigest()[:16]
+            path = self.cache / f"{key}.npy"
+            if not path.exists():
+                tokens = self.tokenizer(chunk, truncation=True, max_length=length)["input_ids"]
+                order = sorted(range(len(chunk)), key=lambda i: len(tokens[i]))
+                vectors = np.zeros((len(chunk), self.model.config.hidden_size), np.float16)
+                for at in range(0, len(order), 32):
+                    some = order[at : at + 32]
+                    batch = self.tokenizer.pad({"input_ids": [tokens[i] for i in some]}, return_tensors="pt")
+                    with torch.autocast("cpu", torch.bfloat16):
+                        rows = self.model(**batch).last_hidden_state[:, 0].float()
+                    vectors[some] = torch.nn.functional.normalize(rows, dim=-1).numpy()
+                np.save(path, vectors)
+                print(f"{name}: {start + len(chunk)} of {len(texts)}", flush=True)
+            parts.append(np.load(path))
+        return np.concatenate(parts)
+
+
+def nearest(queries, documents, k):
+    """Indices [n, k] of the documents nearest to each query, block by block."""
+    found = []
+    for start in range(0, len(queries), 512):
+        scores = torch.from_numpy(queries[start : start + 512].astype(np.float32) @ documents.astype(np.float32).T)
+        found.append(scores.topk(min(k, scores.shape[1])).indices.numpy())
+    return np.concatenate(found)
+
+
+def write_set(out, corpus, queries, qrels, candidates, query_vectors, document_vectors):
+    """`candidates[i]` are document indices of query i. The run is ordered by score, as trec_eval wants it."""
+    for folder in ("qrels", "runs"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    used = sorted({d for some in candidates for d in some})
+    with open(out / "corpus.jsonl", "w") as file:
+        for d in used:
+            file.write(json.dumps({"_id": corpus[d]["_id"], "title": corpus[d].get("title", ""), "text": corpus[d]["text"]}) + "\n")
+    with open(out / "queries.jsonl", "w") as file:
+        for query in queries:
+            file.write(json.dumps({"_id": query["_id"], "text": query["text"]}) + "\n")
+    with open(out / "qrels" / "train.tsv", "w") as file:
+        file.write("query-id\tcorpus-id\tscore\n")
+        for query in queries:
+            for document, grade in qrels.get(query["_id"], {}).items():
+                file.write(f"{query['_id']}\t{document}\t{grade}\n")
+    with open(out / "runs" / "bi-encoder.trec", "w") as file:
+        for i, query in enumerate(queries):
+            some = np.array(sorted(candidates[i]))
+            scores = document_vectors[some].astype(np.float32) @ query_vectors[i].astype(np.float32)
+            for rank, j in enumerate(np.argsort(-scores, kind="stable")):
+                file.write(f"{query['_id']} Q0 {corpus[some[j]]['_id']} {rank + 1} {scores[j]:.5f} bi-encoder\n")
+
+
+def labelled(data, name, encode, out, args, draw):
+    """The set's own queries and documents, every split of it. Returns queries and their vectors."""
+    corpus = list(lines(data / name / "corpus.jsonl"))
+    index = {document["_id"]: i for i, document in enumerate(corpus)}
+    qrels, bm25 = {}, {}
+    for path in sorted((data / name / "qrels").glob("*.tsv")):
+        for query, document, grade in (line.split("\t") for line in path.read_text().splitlines()[1:]):
+            qrels.setdefault(query, {})[document] = int(grade)
+    for path in sorted((data / name / "runs").glob("bm25.*.trec")):
+        for query, _, document, rank, *_ in (line.split() for line in path.read_text().splitlines()):
+            if int(rank) <= args.bm25:
+                bm25.setdefault(query, []).append(index[document])
+    queries = [q for q in lines(data / name / "queries.jsonl") if q["_id"] in qrels]
+    documents = encode(f"{name} documents", [text_of(d) for d in corpus], args.length)
+    vectors = encode(f"{name} queries", [INSTRUCTION + q["text"] for q in queries], args.length)
+    near = nearest(vectors, documents, args.dense)
+    candidates = [
+        {index[d] for d in qrels[q["_id"]] if d in index} | set(bm25.get(q["_id"], [])) | set(map(int, near[i]))
+        | set(draw.sample(range(len(corpus)), args.drawn))
+        for i, q in enumerate(queries)
+    ]
+    write_set(out / name, corpus, queries, qrels, candidates, vectors, documents)
+    print(f"{name}: {len(queries)} lists, {sum(map(len, candidates)) / len(queries):.1f} candidates each", flush=True)
+    return [{"_id": f"{name}-{q['_id']}", "text": q["text"]} for q in queries], vectors
+
+
+def weak(data, others, encode, out, args, draw):
+    """Wikipedia and arXiv: titles as queries with their own text as positive; every other set's queries unlabelled."""
+    articles = {}
+    for passage in lines(data / "wikipedia-weak" / "passages.jsonl.gz"):
+        articles.setdefault(passage["id"].split("-")[0], []).append(passage)
+    chosen = draw.sample(sorted(articles), len(articles))
+    corpus, queries, qrels = [], [], {}
+    for article in chosen:
+        if len(corpus) >= args.wikipedia:
+            break
+        for passage in articles[article]:
+            identifier = f"w{passage['id']}"
+            # The title is the query: the passage must not begin with it in half of the cases, or it would be a word game.
+            title = passage["title"] if draw.random() < 0.5 else ""
+            corpus.append({"_id": identifier, "title": title, "text": passage["text"]})
+            queries.append({"_id": identifier, "text": f"{passage['title']} {passage['heading']}".strip()})
+            qrels[identifier] = {identifier: 1}
+    for paper in draw.sample(list(lines(data / "arxiv-weak" / "pairs.jsonl.gz")), args.arxiv):
+        identifier = f"a{paper['id']}"
+        corpus.append({"_id": identifier, "title": "", "text": paper["text"]})
+        queries.append({"_id": identifier, "text": paper["title"]})
+        qrels[identifier] = {identifier: 1}
+    documents = encode("weak documents", [text_of(d) for d in corpus], args.length)
+    titles = draw.sample(range(len(queries)), min(args.titles, len(queries)))
+    queries = [queries[i] for i in titles]
+    vectors = encode("weak queries", [INSTRUCTION + q["text"] for q in queries], args.length)
+    for theirs, their_vectors in others:
+        some = draw.sample(range(len(theirs)), min(args.others, len(theirs)))
+        queries += [theirs[i] for i in some]
+        vectors = np.concatenate([vectors, their_vectors[some]])
+    near = nearest(vectors, documents, args.dense + args.bm25)
+    index = {document["_id"]: i for i, document in enumerate(corpus)}
+    candidates = [
+        set(map(int, near[i])) | {index[d] for d in qrels.get(q["_id"], {})} | set(draw.sample(range(len(corpus)), args.drawn))
+        for i, q in enumerate(queries)
+    ]
+    write_set(out / "weak", corpus, queries, qrels, candidates, vectors, documents)
+    print(f"weak: {len(queries)} lists", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--bi-encoder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--length", type=int, default=160, help="tokens of a text")
+    parser.add_argument("--bm25", type=int, default=15, help="of BM25's first candidates")
+    parser.add_argument("--dense", type=int, default=15, help="of the bi-encoder's first candidates")
+    parser.add_argument("--drawn", type=int, default=4, help="candidates drawn at random")
+    parser.add_argument("--wikipedia", type=int, default=60_000, help="passages")
+    parser.add_argument("--arxiv", type=int, default=12_000, help="abstracts")
+    parser.add_argument("--titles", type=int, default=24_000, help="of them used as queries")
+    parser.add_argument("--others", type=int, default=5_000, help="queries of each labelled set used against Wikipedia and arXiv")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    draw = random.Random(args.seed)
+    encode = BiEncoder(args.bi_encoder, args.out / "embeddings")
+    others = [labelled(args.data, name, encode, args.out, args, draw) for name in LABELLED]
+    weak(args.data, others, encode, args.out, args, draw)
+
+
+main()
