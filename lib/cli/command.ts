@@ -16,7 +16,7 @@ export interface Context {
   readonly values: Values;
   readonly positionals: readonly string[];
   readonly output: Output;
-  /** Aborts on SIGINT. */
+  /** Aborts on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
 }
 

@@ -4,14 +4,17 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { MatryoshkaError } from "../errors.js";
 
-/** Holds `path` + ".lock" until `release` is called. Throws `ERR_FILE` while a living process holds it. */
-export function lock(path: string): { release(): void } {
+/**
+ * Holds `path` + ".lock" until `release` is called. Throws `ERR_FILE` while a living process holds it; `option` is where
+ * its message sends the user.
+ */
+export function lock(path: string, option = "--store"): { release(): void } {
   const file = `${path}.lock`;
   if (!take(file)) {
     const holder = read(file);
-    if (holder !== undefined && isAlive(holder)) throw inUse(path, holder);
+    if (holder !== undefined && isAlive(holder)) throw inUse(path, holder, option);
     rmSync(file, { force: true });
-    if (!take(file)) throw inUse(path, read(file));
+    if (!take(file)) throw inUse(path, read(file), option);
   }
   return { release: () => rmSync(file, { force: true }) };
 }
@@ -47,9 +50,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-function inUse(path: string, pid: number | undefined): MatryoshkaError {
+function inUse(path: string, pid: number | undefined, option: string): MatryoshkaError {
   return new MatryoshkaError(
     "ERR_FILE",
-    `Expected ${path} for this run alone, but process ${pid ?? "?"} is writing to it. Wait for it, or choose another --store.`,
+    `Expected ${path} for this run alone, but process ${pid ?? "?"} is writing to it. Wait for it, or choose another ` +
+      `${option}.`,
   );
 }

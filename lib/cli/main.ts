@@ -2,9 +2,8 @@
 /**
  * The `matryoshka` command: finds the command, runs it, and turns what happens into an exit code.
  *
- * 0 ok, 1 failure, 2 usage, 130 interrupted with everything done so far written.
+ * 0 ok, 1 failure, 2 usage, 130 (SIGINT) or 143 (SIGTERM) interrupted with everything done so far written.
  */
-import { readFileSync } from "node:fs";
 import { nearest } from "../check.js";
 import { MatryoshkaError } from "../errors.js";
 import { calibration } from "./calibrate.js";
@@ -15,6 +14,7 @@ import { inspect } from "./inspect.js";
 import { Output } from "./output.js";
 import { rerank } from "./rerank.js";
 import { score } from "./score.js";
+import { version } from "./version.js";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   rerank,
@@ -33,13 +33,6 @@ ${Object.entries(COMMANDS)
 
 matryoshka COMMAND --help explains one. --version prints the version.`;
 
-function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return version;
-}
-
 function find(name: string): Command {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command) return command;
@@ -51,7 +44,12 @@ function find(name: string): Command {
 async function main([name, ...args]: readonly string[]): Promise<number> {
   const output = new Output({ json: args.includes("--json"), quiet: args.includes("--quiet") });
   const interrupt = new AbortController();
-  process.once("SIGINT", () => interrupt.abort());
+  let interrupted = 0;
+  for (const [name, code] of [["SIGINT", 130] as const, ["SIGTERM", 143] as const])
+    process.once(name, () => {
+      interrupted = code;
+      interrupt.abort();
+    });
   // The reader has gone (`| head`): nothing is left to do, and nothing is wrong.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
@@ -75,7 +73,8 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     await command.run({ ...readArguments(command, args), output, signal: interrupt.signal });
     return 0;
   } catch (error) {
-    if (interrupt.signal.aborted) return 130;
+    // Whatever ends a command that was told to end is that, unless what was done could not be written.
+    if (interrupted && !(error instanceof MatryoshkaError && error.code === "ERR_FILE")) return interrupted;
     if (error instanceof UsageError) {
       output.error("ERR_USAGE", error.message);
       return 2;
