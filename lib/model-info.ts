@@ -4,7 +4,9 @@
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Certificate, parseCertificates } from "./certify/certificate.js";
-import { invalid } from "./check.js";
+import { invalid, show } from "./check.js";
+import { MatryoshkaError } from "./errors.js";
+import { MATCH_TYPES } from "./match-types.js";
 import { fromNative, type NativeEngineInfo, type NativeModelInfo, native } from "./native.js";
 import { readJson } from "./read-json.js";
 import type { ModelInfo } from "./types.js";
@@ -31,8 +33,25 @@ export async function modelInfo(directory: string, info: NativeModelInfo | Nativ
 }
 
 /** What TypeScript reads of matryoshka.json; a plain sequence classifier has none. */
-async function readMatryoshka(directory: string): Promise<{ provenance?: unknown; certificates?: unknown }> {
+async function readMatryoshka(
+  directory: string,
+): Promise<{ provenance?: unknown; certificates?: unknown; tokenTypes?: unknown }> {
   return readJson(join(directory, "matryoshka.json"), {});
+}
+
+/**
+ * Whether token types mark matches between query and document. Throws `ERR_CONFIG_INVALID` for an unknown kind, and
+ * where the model has too few types for the marks.
+ */
+export async function marksMatches(directory: string, types: number): Promise<boolean> {
+  const { tokenTypes = "segment" } = await readMatryoshka(directory);
+  if (tokenTypes === "segment") return false;
+  if (tokenTypes === "match" && types >= MATCH_TYPES) return true;
+  throw new MatryoshkaError(
+    "ERR_CONFIG_INVALID",
+    `${join(directory, "matryoshka.json")}: expected "segment", or "match" for a model of at least ${MATCH_TYPES} token ` +
+      `types, under tokenTypes, but it is ${show(tokenTypes)} and the model has ${types}.`,
+  );
 }
 
 /** Certificates of matryoshka.json. Throws `ERR_CONFIG_INVALID` for one that is malformed. */

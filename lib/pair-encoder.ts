@@ -2,6 +2,7 @@
  * Writes (query, document) pairs into a packed batch, each within the length limit by the rule the caller chose.
  */
 import { MatryoshkaError } from "./errors.js";
+import { markMatches } from "./match-types.js";
 import type { PackedBatch } from "./packed-batch.js";
 import type { TemplatePart } from "./pair-template.js";
 import type { Tokenizer } from "./tokenizer.js";
@@ -24,12 +25,16 @@ export interface EncodedQuery {
   readonly alone: Run;
   /** Tokens of the query itself. */
   readonly length: number;
+  /** Its ids that are marked where a document has them too; empty where nothing is. */
+  readonly marked: ReadonlySet<number>;
 }
 
 export interface PairEncoderOptions {
   /** In tokens, special tokens included. */
   readonly maxLength: number;
   readonly truncation: Truncation;
+  /** For a model whose token types mark matches: ids that are never marked. */
+  readonly unmarked?: ReadonlySet<number> | undefined;
 }
 
 /** How many tokens of a too long document are counted for the error's message before it says "more than". */
@@ -41,21 +46,26 @@ export class PairEncoder {
   readonly #tokenizer: Tokenizer;
   readonly #maxLength: number;
   readonly #truncation: Truncation;
+  readonly #unmarked: ReadonlySet<number> | undefined;
 
-  constructor(tokenizer: Tokenizer, { maxLength, truncation }: PairEncoderOptions) {
+  constructor(tokenizer: Tokenizer, { maxLength, truncation, unmarked }: PairEncoderOptions) {
     this.#tokenizer = tokenizer;
     this.#maxLength = maxLength;
     this.#truncation = truncation;
+    this.#unmarked = unmarked;
   }
 
-  /** Encodes a query once for all its documents. Throws `ERR_INPUT_TOO_LONG` where it alone exceeds the limit. */
-  query(text: string): EncodedQuery {
+  /**
+   * Encodes a query once for all its documents. Throws `ERR_INPUT_TOO_LONG` where it alone exceeds the limit; with
+   * `most`, as training does, only its first tokens are used.
+   */
+  query(text: string, most = Number.POSITIVE_INFINITY): EncodedQuery {
     const reader = this.#tokenizer.reader(text);
-    const limit = this.#maxLength + 1;
+    const limit = Math.min(this.#maxLength + 1, most);
     const buffer = new Int32Array(limit);
     let length = 0;
     while (length < limit && !reader.done) length += reader.read(buffer, length, limit - length);
-    if (length === limit) throw this.#queryTooLong(`at least ${length}`, "a document");
+    if (length > this.#maxLength) throw this.#queryTooLong(`at least ${length}`, "a document");
     const ids = buffer.subarray(0, length);
     const { single, pair } = this.#tokenizer.template;
     const at = pair.findIndex(({ kind }) => kind === "B");
@@ -65,6 +75,7 @@ export class PairEncoder {
       suffix: join(pair.slice(at + 1), ids),
       alone: join(single, ids),
       length: ids.length,
+      marked: new Set(this.#unmarked && [...ids].filter((id) => !this.#unmarked!.has(id))),
     };
   }
 
@@ -123,6 +134,11 @@ export class PairEncoder {
       place(batch, query.prefix, batch.tokens);
       batch.typeIds.fill(query.documentType, start, start + filled);
       place(batch, query.suffix, start + filled);
+      if (query.marked.size > 0) {
+        const [begin, last] = [batch.tokens, start + filled];
+        const end = last + query.suffix.ids.length;
+        markMatches(batch.tokenIds, batch.typeIds, query.marked, { begin, first: start, last, end });
+      }
       batch.endSequence(specials + filled, owner);
       yield true;
       if (reader.done || truncation !== "chunk-max") return;

@@ -14,7 +14,8 @@ import { nativeRule } from "./exit/native-rule.js";
 import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
 import { fingerprint } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
-import { modelDirectory, modelInfo, readCertificates } from "./model-info.js";
+import { unmarkedIds } from "./match-types.js";
+import { marksMatches, modelDirectory, modelInfo, readCertificates } from "./model-info.js";
 import {
   fromNative,
   type NativeEngine,
@@ -85,6 +86,7 @@ export class Reranker {
   readonly #engine: NativeEngine;
   readonly #tokenizer: Tokenizer;
   readonly #typed: boolean;
+  readonly #unmarked: ReadonlySet<number> | undefined;
   readonly #dtype: NativeOptions["dtype"];
   readonly #certificates: readonly Certificate[];
   readonly #auditRate: number | undefined;
@@ -95,12 +97,19 @@ export class Reranker {
     engine: NativeEngine,
     tokenizer: Tokenizer,
     info: ModelInfo,
-    options: { typed: boolean; dtype: NativeOptions["dtype"]; certificates: readonly Certificate[]; audit?: number },
+    options: {
+      typed: boolean;
+      unmarked: ReadonlySet<number> | undefined;
+      dtype: NativeOptions["dtype"];
+      certificates: readonly Certificate[];
+      audit?: number;
+    },
   ) {
     this.#engine = engine;
     this.#tokenizer = tokenizer;
     this.info = info;
     this.#typed = options.typed;
+    this.#unmarked = options.unmarked;
     this.#dtype = options.dtype;
     this.#certificates = options.certificates;
     this.#auditRate = options.audit;
@@ -131,8 +140,11 @@ export class Reranker {
       const info = await modelInfo(path, facts.value);
       const certificates = await readCertificates(path);
       const typed = facts.value.tokenTypes > 1;
+      const marks = await marksMatches(path, facts.value.tokenTypes);
+      const unmarked = marks ? unmarkedIds(tokenizer.value) : undefined;
       const { dtype } = resolved;
-      return new Reranker(engine, tokenizer.value, info, { typed, dtype, certificates, ...(audit && { audit }) });
+      const facets = { typed, unmarked, dtype, certificates, ...(audit && { audit }) };
+      return new Reranker(engine, tokenizer.value, info, facets);
     } catch (error) {
       engine?.close();
       throw fromNative(error);
@@ -291,7 +303,7 @@ export class Reranker {
     throwIfAborted(signal);
     const start = performance.now();
     const deadline = deadlineMs === undefined ? undefined : start + deadlineMs;
-    const encoder = new PairEncoder(this.#tokenizer, limits);
+    const encoder = new PairEncoder(this.#tokenizer, { ...limits, unmarked: this.#unmarked });
     const collector = new Collector(this.info, pairs.count);
     const tokenize = await scoreBatches(
       function* (batch) {

@@ -14,6 +14,7 @@ import { inspect } from "./inspect.js";
 import { Output } from "./output.js";
 import { rerank } from "./rerank.js";
 import { score } from "./score.js";
+import { train } from "./train.js";
 import { version } from "./version.js";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -21,6 +22,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   score,
   eval: evaluation,
   calibrate: calibration,
+  train,
   inspect,
   doctor,
 };

@@ -2,6 +2,7 @@
  * Opens the native trainer as a configuration says.
  */
 import { MatryoshkaError } from "../errors.js";
+import { MATCH_TYPES } from "../match-types.js";
 import { fromNative, native } from "../native.js";
 import type { NativeTrainer, NativeTrainerInfo } from "../native-trainer.js";
 import type { TrainConfig } from "./types.js";
@@ -10,9 +11,6 @@ export interface OpenTrainer {
   readonly trainer: NativeTrainer;
   readonly info: NativeTrainerInfo;
 }
-
-/** Rows of the token-type table where tokens are marked that occur on the other side too. */
-const MATCH_ROWS = 4;
 
 /**
  * Reads the weights of `config.init`. Throws what `Reranker.open` throws for a checkpoint, and `ERR_CONFIG_INVALID` where
@@ -25,7 +23,7 @@ export async function openTrainer(config: TrainConfig, threads: number): Promise
     ...{ threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
     ...{ beta1, beta2, epsilon, weightDecay, clip },
     ...(exitLayers && { exitLayers }),
-    ...(tokenTypes === "match" && { typeRows: MATCH_ROWS }),
+    ...(tokenTypes === "match" && { typeRows: MATCH_TYPES }),
   });
   try {
     const info = await trainer.ready;
