@@ -61,6 +61,8 @@ class CpuBackend final : public Backend {
                                                          : cut_by_sequences(state_.active, pool_.threads(), kTileSequences);
     // Tasks are (step, tile) in step-major order: a tile's previous step is normally long done, so no layer has a barrier.
     const size_t tile_count = tiles.size(), tasks = tile_count * static_cast<size_t>(std::max(steps, 0));
+    // Passes over tokens alternate in direction, so that each begins with the rows that the one before left in cache.
+    if (rows == Rows::tokens) backwards_ = !backwards_;
     std::vector<std::atomic<int>> done(tile_count);
     for (std::atomic<int>& d : done) d = 0;
     std::atomic<size_t> next{0};
@@ -69,7 +71,7 @@ class CpuBackend final : public Backend {
     pool_.run(workers, [&](int worker) {
       try {
         for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-          const size_t tile = task % tile_count;
+          const size_t place = task % tile_count, tile = backwards_ ? tile_count - 1 - place : place;
           const int step = static_cast<int>(task / tile_count);
           while (done[tile].load(std::memory_order_acquire) < step) {
             if (failed.load(std::memory_order_relaxed)) return;
@@ -160,6 +162,7 @@ class CpuBackend final : public Backend {
   PackedModel model_;
   std::vector<Workspace> workspaces_;
   int workspace_tokens_ = 0;  // the longest sequence they hold
+  bool backwards_ = false;
   AlignedBuffer batch_memory_;
   BatchState state_;
 };
