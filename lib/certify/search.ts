@@ -2,7 +2,7 @@
  * Coordinate search on the TUNE split for the shape that makes the certified rule cheapest.
  *
  * A trial multiplies one exit's half-widths, shifts weight between their constant and their per-document part, or
- * removes the exit. It is kept if less compute is left on both halves of TUNE, each at its own scales; and at scales that
+ * removes the exit. Every peek has its price, so an exit where hardly anybody stops goes. It is kept if less compute is left on both halves of TUNE, each at its own scales; and at scales that
  * lose the top k of α/2 to 8α of the lists, because at α alone a handful of lists decide, and the search would fit those.
  * Choosing here costs no validity: CAL is never looked at.
  */
@@ -19,6 +19,11 @@ const FACTORS = [0.5, 0.7, 0.85, 1.2, 1.5, 2];
 const SHARES = [0, 0.25, 0.5, 0.75, 0.95];
 const RISKS = [0.5, 1, 2, 4, 8];
 const SWEEPS = 4;
+/**
+ * What a peek takes beyond its operations, as a share of a running document's full depth: its scoring rows are too few
+ * to keep the machine busy. 2.4 % for eight exits of 12 layers × 384, where nobody stops (docs/benchmarks.md).
+ */
+const PEEK = 0.003;
 /** Least gain in compute that a change must bring on each half; smaller ones are noise. */
 const WORTH = 5e-4;
 
@@ -184,12 +189,14 @@ function meanCompute(
   let total = 0;
   for (const q of members) {
     const { m, estimates, costs } = lists[q]!;
+    const full = costs[exits.length]!;
     let n = m;
     for (let d = 0; d < n; d++) alive[d] = d;
     for (let j = 0; j < exits.length && n > k; j++) {
       const a = estimates[j]!;
       const c = exits[j]!.widths[q]!;
       for (let i = 0; i < n; i++) {
+        total += PEEK * full[alive[i]!]!;
         const value = a[alive[i]!]! - scale * c[alive[i]!]!;
         low[i] = Number.isFinite(value) ? value : Number.NEGATIVE_INFINITY;
       }
@@ -203,7 +210,6 @@ function meanCompute(
       }
       n = kept;
     }
-    const full = costs[exits.length]!;
     for (let i = 0; i < n; i++) total += full[alive[i]!]!;
   }
   return total / Math.max(1, members.length);
