@@ -7,15 +7,21 @@ import type { RerankStats } from "./types.js";
 
 export interface CollectorModel extends CostShape {
   readonly exitLayers: readonly number[];
+  readonly compensated: boolean;
 }
 
 /**
- * A document's windows merge by their best: each logit is the largest at its exit. NaN stands where an exit did not
- * score.
+ * A document's windows merge by their best: each logit is the largest at its exit, and what else is known there comes
+ * from that window. NaN stands where an exit did not score.
  */
 export class Collector {
   /** [n × exits] raw logits. */
   readonly logits: Float32Array;
+  /** [n × exits] each, where the model has compensations: see `Trajectory`. */
+  readonly estimates: Float32Array | undefined;
+  readonly units: Float32Array | undefined;
+  /** [n × exits × hidden] scoring rows, where asked for. */
+  readonly states: Float32Array | undefined;
   /** [n] layer at which each document stopped. */
   readonly stopped: Uint8Array;
   readonly #model: CollectorModel;
@@ -26,9 +32,14 @@ export class Collector {
   #engine = 0;
   #partial = false;
 
-  constructor(model: CollectorModel, documents: number) {
+  constructor(model: CollectorModel, documents: number, states = false) {
     this.#model = model;
-    this.logits = new Float32Array(documents * model.exitLayers.length).fill(Number.NaN);
+    const size = documents * model.exitLayers.length;
+    const none = (n: number) => new Float32Array(n).fill(Number.NaN);
+    this.logits = none(size);
+    this.estimates = model.compensated ? none(size) : undefined;
+    this.units = model.compensated ? none(size) : undefined;
+    this.states = states ? none(size * model.hidden) : undefined;
     this.stopped = new Uint8Array(documents);
   }
 
@@ -38,10 +49,9 @@ export class Collector {
       const layer = result.exitLayers[i]!;
       this.stopped[owner] = Math.max(this.stopped[owner]!, layer);
       for (let e = 0; e < exits; e++) {
-        const logit = result.logits[i * exits + e]!;
+        const [from, to] = [i * exits + e, owner * exits + e];
         // NaN compares false, so the first score replaces it and a missing one replaces nothing.
-        if (logit > this.logits[owner * exits + e]! || Number.isNaN(this.logits[owner * exits + e]))
-          this.logits[owner * exits + e] = logit;
+        if (result.logits[from]! > this.logits[to]! || Number.isNaN(this.logits[to])) this.#take(result, from, to);
       }
       this.#spent += stopFlops(this.#model, lengths[i]!, layer);
       this.#full += stopFlops(this.#model, lengths[i]!, this.#model.layers);
@@ -52,10 +62,27 @@ export class Collector {
     this.#partial ||= result.partial;
   }
 
+  #take({ logits, estimates, units, states }: ScoredBatch["result"], from: number, to: number): void {
+    this.logits[to] = logits[from]!;
+    if (this.estimates && estimates) this.estimates[to] = estimates[from]!;
+    if (this.units && units) this.units[to] = units[from]!;
+    const { hidden } = this.#model;
+    if (this.states && states) this.states.set(states.subarray(from * hidden, (from + 1) * hidden), to * hidden);
+  }
+
   /** Raw logit of a document at an exit layer; NaN where it was not scored. */
   logit(document: number, layer: number): number {
+    return this.logits[this.#at(document, layer)]!;
+  }
+
+  /** What that exit says of the final logit, before a rule's own slope and offset. */
+  estimate(document: number, layer: number): number {
+    return (this.estimates ?? this.logits)[this.#at(document, layer)]!;
+  }
+
+  #at(document: number, layer: number): number {
     const { exitLayers } = this.#model;
-    return this.logits[document * exitLayers.length + exitLayers.indexOf(layer)]!;
+    return document * exitLayers.length + exitLayers.indexOf(layer);
   }
 
   stats(times: { readonly tokenize: number; readonly total: number }, truncated: number): RerankStats {

@@ -28,6 +28,8 @@ export interface NativeModelInfo {
   readonly tokenTypes: number;
   readonly exitLayers: readonly number[];
   readonly head: "linear" | "dense_tanh_linear";
+  /** Whether every exit but the last has a compensation: estimates and units beside its logits. */
+  readonly compensated: boolean;
   readonly parameters: number;
   readonly fileBytes: number;
   /** Stored types of the tensors with their counts, e.g. { F16: 197, F32: 24 }. */
@@ -55,7 +57,7 @@ export interface NativeBatch {
 /** One exit at which a rule decides; see native/engine/exit_rule.h. */
 export interface NativeExitHead {
   readonly layer: number;
-  /** Estimate of the final score = slope × logit + offset. Default to 1 and 0. */
+  /** Estimate of the final score = slope × (compensated) logit + offset. Default to 1 and 0. */
   readonly slope?: number;
   readonly offset?: number;
   /** Half-width per unit of scale = width + trend × |estimate − estimate at the rule's previous exit|. */
@@ -86,6 +88,8 @@ export interface NativePlan {
   /** Exit layers to score on the way, ascending; `depth` is always scored. */
   readonly layers: readonly number[];
   readonly rule?: NativeRule;
+  /** Whether scoring rows are given back too. */
+  readonly states?: boolean;
   /** From submit; past it the pass ends at the next layer border that has scored. */
   readonly deadlineMs?: number;
 }
@@ -93,6 +97,11 @@ export interface NativePlan {
 export interface NativeResult {
   /** [n × exitLayers.length] raw logits, NaN where an exit did not score. */
   readonly logits: Float32Array;
+  /** [n × exitLayers.length] each, where the model is compensated. */
+  readonly estimates?: Float32Array;
+  readonly units?: Float32Array;
+  /** [n × exitLayers.length × hidden], where asked for. */
+  readonly states?: Float32Array;
   /** [n] layer at which each sequence stopped. */
   readonly exitLayers: Uint8Array;
   /** Whether a deadline ended the pass before `depth`. */

@@ -184,13 +184,20 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
 /** Score options with every default in place. */
 export interface ResolvedScore extends Required<EncodeOptions> {
   readonly layers: readonly number[];
+  readonly states: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
 export function checkScore(options: ScoreOptions, limits: Limits): ResolvedScore {
   const { exitLayers } = limits;
-  check(options, "options", { layers: layersOf(exitLayers, 1), signal, ...encodeChecks(limits) });
-  const resolved = { layers: "all" as const, signal: undefined, ...encodeDefaults(limits), ...defined(options) };
+  check(options, "options", { layers: layersOf(exitLayers, 1), states: boolean, signal, ...encodeChecks(limits) });
+  const resolved = {
+    layers: "all" as const,
+    states: false,
+    signal: undefined,
+    ...encodeDefaults(limits),
+    ...defined(options),
+  };
   const { layers } = resolved;
   return { ...resolved, layers: exitLayers.filter((layer) => layers === "all" || layers.includes(layer)) };
 }

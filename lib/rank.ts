@@ -17,9 +17,10 @@ function descending(a: number, b: number): number {
 }
 
 /** What a document's score at its exit says of the final one: full depth's own, or the rule's compensated estimate. */
-function finalLogit(rule: Rule, layer: number, logit: number): number {
+function finalLogit(rule: Rule, collector: Collector, document: number): number {
+  const layer = collector.stopped[document]!;
   const head = "exits" in rule ? rule.exits.find((exit) => exit.layer === layer) : undefined;
-  return head ? estimate(head, logit) : logit;
+  return head ? estimate(head, collector.estimate(document, layer)) : collector.logit(document, layer);
 }
 
 /**
@@ -34,7 +35,7 @@ export function rank<D extends Document>(
   fullDepth: number,
 ): RerankResult<D>[] {
   const { stopped } = collector;
-  const logits = documents.map((_, i) => finalLogit(rule, stopped[i]!, collector.logit(i, stopped[i]!)));
+  const logits = documents.map((_, i) => finalLogit(rule, collector, i));
   const late = (i: number) => (rule.type === "top-k" && stopped[i] !== fullDepth ? 1 : 0);
   const order = [...documents.keys()].sort((a, b) => late(a) - late(b) || descending(logits[a]!, logits[b]!));
   return order.slice(0, topN).map((index) => {

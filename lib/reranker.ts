@@ -199,7 +199,7 @@ export class Reranker {
   async score(pairs: readonly Pair[], options: ScoreOptions = {}): Promise<ScoreResponse> {
     this.#assertOpen();
     checkPairs(pairs);
-    const { layers, signal, ...limits } = checkScore(options, this.info);
+    const { layers, states, signal, ...limits } = checkScore(options, this.info);
     const { collector, stats } = await this.#run(
       {
         count: pairs.length,
@@ -207,11 +207,33 @@ export class Reranker {
         document: (i) => pairs[i]!.document,
         name: (i) => `pairs[${i}].document`,
       },
-      { plan: { depth: layers.at(-1)!, layers }, signal, ...limits },
+      { plan: { depth: layers.at(-1)!, layers, states }, signal, ...limits },
     );
-    const logits: Record<number, Float32Array> = {};
-    for (const layer of layers) logits[layer] = Float32Array.from(pairs, (_, i) => collector.logit(i, layer));
-    return { layers, logits, stats };
+    const { estimates, units, states: rows } = collector;
+    const byLayer = (values: Float32Array, width = 1) => this.#byLayer(layers, values, width);
+    return {
+      layers,
+      logits: byLayer(collector.logits),
+      ...(estimates && units && { estimates: byLayer(estimates), units: byLayer(units) }),
+      ...(rows && { states: byLayer(rows, this.info.hidden) }),
+      stats,
+    };
+  }
+
+  /** `values` are [n × exits × width], row by document. */
+  #byLayer(layers: readonly number[], values: Float32Array, width: number): Record<number, Float32Array> {
+    const { exitLayers } = this.info;
+    const n = values.length / (exitLayers.length * width);
+    return Object.fromEntries(
+      layers.map((layer) => {
+        const out = new Float32Array(n * width);
+        for (let i = 0; i < n; i++) {
+          const from = (i * exitLayers.length + exitLayers.indexOf(layer)) * width;
+          out.set(values.subarray(from, from + width), i * width);
+        }
+        return [layer, out];
+      }),
+    );
   }
 
   /** Frees the model. Calls under way reject with `ERR_CLOSED`, and so do later ones. Closing twice is fine. */
@@ -293,9 +315,9 @@ export class Reranker {
   }
 
   /** Whether the rule would have kept the first k results of the full pass that `collector` holds. */
-  #wasExact(rule: ExitPlan["rule"], k: number, { logits, stopped }: Collector): boolean {
+  #wasExact(rule: ExitPlan["rule"], k: number, { logits, estimates, units, stopped }: Collector): boolean {
     const documents = Array.from(stopped, (_, i) => String(i));
-    const list = { query: "", documents, tokens: new Int32Array(stopped.length), scores: logits };
+    const list = { query: "", documents, tokens: new Int32Array(stopped.length), scores: logits, estimates, units };
     return sameTopK(rule, list, this.info.exitLayers, k);
   }
 
@@ -304,7 +326,7 @@ export class Reranker {
     const start = performance.now();
     const deadline = deadlineMs === undefined ? undefined : start + deadlineMs;
     const encoder = new PairEncoder(this.#tokenizer, { ...limits, unmarked: this.#unmarked });
-    const collector = new Collector(this.info, pairs.count);
+    const collector = new Collector(this.info, pairs.count, plan.states);
     const tokenize = await scoreBatches(
       function* (batch) {
         let query: EncodedQuery | undefined;

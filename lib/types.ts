@@ -176,6 +176,8 @@ export interface RerankRequest<D extends Document = Document> {
 export interface ScoreOptions extends EncodeOptions {
   /** Exit layers to return. Defaults to `"all"`. */
   readonly layers?: "all" | readonly number[];
+  /** Whether to return the scoring rows too, on the CPU only. Defaults to false. */
+  readonly states?: boolean;
   /** Aborts the call with `ERR_ABORTED`. */
   readonly signal?: AbortSignal;
 }
@@ -190,6 +192,14 @@ export interface ScoreResponse {
   readonly layers: readonly number[];
   /** By layer, the raw logit of each pair. Under `"chunk-max"`, of its best window at that layer. */
   readonly logits: Readonly<Record<number, Float32Array>>;
+  /**
+   * By layer, where the model has compensations (`matryoshka compensate`): what the exit says of the final logit, and the
+   * unit its uncertainty is measured in. At the last layer the logit itself, and 1.
+   */
+  readonly estimates?: Readonly<Record<number, Float32Array>>;
+  readonly units?: Readonly<Record<number, Float32Array>>;
+  /** With `states`: by layer [n × hidden], the row that the score head reads. */
+  readonly states?: Readonly<Record<number, Float32Array>>;
   readonly stats: RerankStats;
 }
 
@@ -205,6 +215,8 @@ export interface ModelInfo {
   /** Longest sequence the model can take, in tokens. */
   readonly maxTokens: number;
   readonly exitLayers: readonly number[];
+  /** Whether exits come with compensations: estimates and units beside their logits. */
+  readonly compensated: boolean;
   readonly head: string;
   readonly parameters: number;
   /** Bytes of the weight files. */

@@ -17,7 +17,7 @@ export async function writeWhole(path: string, text: string): Promise<void> {
 }
 
 /** Writes and flushes to the disk. */
-export async function writeSynced(path: string, text: string): Promise<void> {
+export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
   await using file = await open(path, "w");
   await file.writeFile(text);
   await file.sync();

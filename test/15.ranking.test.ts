@@ -8,7 +8,7 @@ import { stopFlops } from "../lib/exit/cost.js";
 import { checkRerank } from "../lib/options.js";
 import { rank } from "../lib/rank.js";
 
-const model = { layers: 2, hidden: 8, intermediate: 16, exitLayers: [1, 2] };
+const model = { layers: 2, hidden: 8, compensated: false, intermediate: 16, exitLayers: [1, 2] };
 const options = checkRerank({ activation: "none" }, { maxTokens: 512, exitLayers: [1, 2] });
 
 /** What one batch of full-depth scores leaves; `owners` says whose sequences they are. */

@@ -9,11 +9,16 @@ import { nativeRule } from "../lib/exit/native-rule.js";
 import { replay } from "../lib/exit/replay.js";
 import type { ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import type { Trajectory } from "../lib/exit/trajectory.js";
-import { type NativeBatch, type NativeOptions, native } from "../lib/native.js";
+import { type NativeBatch, type NativeOptions, type NativeResult, native } from "../lib/native.js";
 import { makeModel } from "./fixtures/make-model.js";
 
-const model = makeModel({ layers: 6, exitLayers: [1, 2, 4, 5, 6], hidden: 32, intermediate: 32, seed: 5 });
-afterAll(() => model.remove());
+const shape = { layers: 6, exitLayers: [1, 2, 4, 5, 6], hidden: 32, intermediate: 32, seed: 5 };
+const model = makeModel(shape);
+const compensated = makeModel({ ...shape, compensation: 3 });
+afterAll(() => {
+  model.remove();
+  compensated.remove();
+});
 const LAYERS = [1, 2, 4, 5, 6];
 const DEPTH = 6;
 
@@ -69,7 +74,7 @@ function randomRule(random: Random, spread: number): TopKRule | ConfidenceRule {
 }
 
 /** The lists of a batch as trajectories; `firstStage` is random, since only its use is tested. */
-function trajectories(batch: NativeBatch, logits: Float32Array, random: Random): Trajectory[] {
+function trajectories(batch: NativeBatch, { logits, estimates, units }: NativeResult, random: Random): Trajectory[] {
   return Array.from({ length: batch.listOffsets.length - 1 }, (_, q) => {
     const [first, last] = [batch.listOffsets[q]!, batch.listOffsets[q + 1]!];
     return {
@@ -80,6 +85,8 @@ function trajectories(batch: NativeBatch, logits: Float32Array, random: Random):
         (_, d) => batch.cuSeqlens[first + d + 1]! - batch.cuSeqlens[first + d]!,
       ),
       scores: logits.slice(first * LAYERS.length, last * LAYERS.length),
+      estimates: estimates?.slice(first * LAYERS.length, last * LAYERS.length),
+      units: units?.slice(first * LAYERS.length, last * LAYERS.length),
       firstStage: Float32Array.from({ length: last - first }, () => random.normal()),
     };
   });
@@ -89,8 +96,9 @@ async function compare(
   options: NativeOptions,
   batches: number,
   lists: number,
+  directory = model.directory,
 ): Promise<{ lists: number; stopped: number }> {
-  const engine = new (native().Engine)(model.directory, options);
+  const engine = new (native().Engine)(directory, options);
   try {
     const { vocab } = await engine.ready;
     const random = new Random(`${options.device} ${options.dtype} ${options.threads}`);
@@ -98,7 +106,7 @@ async function compare(
     for (let b = 0; b < batches; b++) {
       const batch = randomBatch(random, lists, vocab);
       const full = await engine.submit(batch, { depth: DEPTH, layers: LAYERS }).promise;
-      const stored = trajectories(batch, full.logits, random);
+      const stored = trajectories(batch, full, random);
       const finals = stored.flatMap(({ scores }) => [
         ...scores.filter((_, i) => i % LAYERS.length === LAYERS.length - 1),
       ]);
@@ -117,6 +125,7 @@ async function compare(
       expected.forEach((layer, i) => {
         const at = i * LAYERS.length + LAYERS.indexOf(layer);
         expect(early.logits[at]).toBe(full.logits[at]);
+        expect(early.estimates?.[at]).toBe(full.estimates?.[at]);
         if (layer < DEPTH) stopped++;
       });
     }
@@ -137,6 +146,12 @@ describe("engine and replay decide alike", () => {
   it.each(["bf16", "int8"] as const)("on 200 random lists in %s, by its own scores", async (dtype) => {
     const { stopped } = await compare({ device: "cpu", dtype, threads: 2, isa: "" }, 20, 10);
     expect(stopped).toBeGreaterThan(50);
+  });
+
+  it.each(["cpu", "reference"] as const)("on 200 random lists whose exits are compensated, on %s", async (device) => {
+    const options = { device, dtype: "f32", threads: 2, isa: "" } as const;
+    const { stopped } = await compare(options, 20, 10, compensated.directory);
+    expect(stopped).toBeGreaterThan(100);
   });
 
   it("on 100 random lists on the reference device", async () => {

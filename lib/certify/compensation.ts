@@ -8,7 +8,7 @@
 import { MatryoshkaError } from "../errors.js";
 import { exitColumns } from "../exit/replay.js";
 import type { Compensation } from "../exit/rule.js";
-import type { TrajectorySet } from "../exit/trajectory.js";
+import { exitColumn, type TrajectorySet } from "../exit/trajectory.js";
 
 /**
  * One head per layer of `exits`, minimising Σ (slope · s_l + offset − s_L)². The slope is fitted on query-centred
@@ -38,15 +38,16 @@ export function fitCompensation(train: TrajectorySet, exits: readonly number[]):
 function moments({ layers, lists }: TrajectorySet, column: number): Record<"rows" | "x" | "y" | "xx" | "xy", number> {
   const stride = layers.length;
   const sum = { rows: 0, x: 0, y: 0, xx: 0, xy: 0 };
-  for (const { scores, documents } of lists) {
+  for (const list of lists) {
+    const { scores: said } = exitColumn(list, stride, column);
     let n = 0;
     let x = 0;
     let y = 0;
     let xx = 0;
     let xy = 0;
-    for (let d = 0; d < documents.length; d++) {
-      const a = scores[d * stride + column]!;
-      const b = scores[d * stride + stride - 1]!;
+    for (let d = 0; d < said.length; d++) {
+      const a = said[d]!;
+      const b = list.scores[d * stride + stride - 1]!;
       if (!Number.isFinite(a) || !Number.isFinite(b)) continue;
       // Running means and centred sums (Welford): scores may be large and close together.
       n++;

@@ -17,7 +17,7 @@ import { exitColumns } from "../exit/replay.js";
 import type { ExitHead } from "../exit/rule.js";
 import { kthLargest } from "../exit/select.js";
 import { intervals } from "../exit/top-k.js";
-import { column, ranked, type Trajectory } from "../exit/trajectory.js";
+import { column, exitColumn, ranked, type Trajectory } from "../exit/trajectory.js";
 
 const f = Math.fround;
 
@@ -66,7 +66,7 @@ export function documentScales(
   const columns = exitColumns(layers, exits);
   const { estimates, widths } = intervals(
     exits,
-    columns.map((each) => column(list, layers.length, each)),
+    columns.map((each) => exitColumn(list, layers.length, each)),
     m,
   );
   const order = ranked(column(list, layers.length, layers.length - 1));

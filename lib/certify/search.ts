@@ -11,7 +11,7 @@ import { exitColumns } from "../exit/replay.js";
 import type { ExitHead } from "../exit/rule.js";
 import { kthLargest } from "../exit/select.js";
 import { intervals } from "../exit/top-k.js";
-import { column, ranked, type Trajectory, type TrajectorySet } from "../exit/trajectory.js";
+import { column, exitColumn, ranked, type Trajectory, type TrajectorySet } from "../exit/trajectory.js";
 import type { WidthKind } from "./widths.js";
 
 const FACTORS = [0.5, 0.7, 0.85, 1.2, 1.5, 2];
@@ -33,6 +33,8 @@ interface Prepared {
   /** [exits][m], and how far each estimate moved since the exit before: 0 at the first. */
   readonly estimates: readonly Float32Array[];
   readonly changes: readonly Float64Array[];
+  /** [exits][m], left out where all are 1. */
+  readonly units: readonly (Float32Array | undefined)[];
   /** [exits + 1][m] share of the list's full-depth cost when stopping there; the last row is full depth. */
   readonly costs: readonly Float64Array[];
   /** The true top k; empty if m ≤ k. */
@@ -107,8 +109,9 @@ function prepare(
   cost: CostShape,
 ): Prepared {
   const m = list.documents.length;
-  const scores = exitColumns(layers, exits).map((each) => column(list, layers.length, each));
-  const { estimates } = intervals(exits, scores, m);
+  const columns = exitColumns(layers, exits).map((each) => exitColumn(list, layers.length, each));
+  const units = columns.map((each) => each.units);
+  const { estimates } = intervals(exits, columns, m);
   const changes = estimates.map((a, j) =>
     Float64Array.from(a, (value, d) => (j === 0 ? 0 : Math.abs(value - estimates[j - 1]![d]!))),
   );
@@ -117,7 +120,7 @@ function prepare(
     Float64Array.from(list.tokens, (n) => stopFlops(cost, n, layer) / full),
   );
   const final = column(list, layers.length, layers.length - 1);
-  return { m, estimates, changes, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
+  return { m, estimates, changes, units, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
 }
 
 function* proposals(exit: ExitHead, change: number): Generator<ExitHead> {
@@ -142,7 +145,9 @@ function typicalChange(lists: readonly Prepared[], j: number): number {
 
 /** Half-widths and critical scales (see critical-scale.ts) of exit j under this shape, in doubles. */
 function shape(lists: readonly Prepared[], head: ExitHead, j: number, k: number): Shaped {
-  const widths = lists.map(({ changes }) => changes[j]!.map((change) => head.width + head.trend * change));
+  const widths = lists.map(({ changes, units }) =>
+    changes[j]!.map((change, d) => head.width * (units[j]?.[d] ?? 1) + head.trend * change),
+  );
   const ratios = new Float64Array(Math.max(0, ...lists.map(({ m }) => m)));
   const scales = Float64Array.from(lists, ({ m, estimates, top }, q) => {
     const a = estimates[j]!;

@@ -5,7 +5,7 @@
 import { exitColumns } from "../exit/replay.js";
 import type { Compensation, ExitHead } from "../exit/rule.js";
 import { intervals } from "../exit/top-k.js";
-import { column, type TrajectorySet } from "../exit/trajectory.js";
+import { column, exitColumn, type TrajectorySet } from "../exit/trajectory.js";
 
 /** `"layer"`: one width a layer. `"document"`: also grows with how much the estimate moved since the previous exit. */
 export type WidthKind = "layer" | "document";
@@ -16,7 +16,7 @@ const SMALLEST = 1e-6;
 /**
  * Shapes from TRAIN. `"layer"`: the pooled deviation of residuals s − a_j around their mean over the list (what all
  * documents of a query share cannot change their order). `"document"`: |residual| ≈ width + trend · change by least
- * squares, both kept from going negative.
+ * squares, both kept from going negative. Where exits come with units, both sides are divided by them.
  */
 export function fitWidths(
   train: TrajectorySet,
@@ -29,8 +29,8 @@ export function fitWidths(
   const sums = exits.map(() => ({ n: 0, r: 0, rr: 0, x: 0, xx: 0, rx: 0 }));
   for (const list of train.lists) {
     const m = list.documents.length;
-    const scores = columns.map((each) => column(list, train.layers.length, each));
-    const { estimates } = intervals(exits, scores, m);
+    const inputs = columns.map((each) => exitColumn(list, train.layers.length, each));
+    const { estimates } = intervals(exits, inputs, m);
     const final = column(list, train.layers.length, train.layers.length - 1);
     estimates.forEach((a, j) => {
       const residual = Float64Array.from(a, (value, d) => final[d]! - value);
@@ -39,8 +39,9 @@ export function fitWidths(
       const previous = estimates[j - 1];
       const sum = sums[j]!;
       for (let d = 0; d < m; d++) {
-        const r = Math.abs(residual[d]! - center);
-        const x = previous ? Math.abs(a[d]! - previous[d]!) : 0;
+        const unit = inputs[j]!.units?.[d] ?? 1;
+        const r = Math.abs(residual[d]! - center) / unit;
+        const x = previous ? Math.abs(a[d]! - previous[d]!) / unit : 0;
         if (!Number.isFinite(r) || !Number.isFinite(x)) continue;
         sum.n++;
         sum.r += r;

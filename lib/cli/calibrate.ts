@@ -1,12 +1,10 @@
 /**
  * `matryoshka calibrate`: queries and candidates in, a certificate in the model's matryoshka.json out. No labels.
  */
-import { basename } from "node:path";
 import { calibrate } from "../certify/calibrate.js";
 import { type Certificate, type Fingerprint, statement } from "../certify/certificate.js";
 import { addCertificates, assertCanHold } from "../certify/write.js";
 import { MatryoshkaError } from "../errors.js";
-import { type RunEntry, readRun } from "../eval/trec-run.js";
 import type { CostShape } from "../exit/cost.js";
 import type { TrajectorySet } from "../exit/trajectory.js";
 import { fingerprint } from "../fingerprint.js";
@@ -14,18 +12,9 @@ import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
 import { resolveOpen } from "../resolve.js";
-import {
-  COMMON_HELP,
-  type Command,
-  count,
-  MODEL,
-  openOptions,
-  text,
-  texts,
-  UsageError,
-  type Values,
-} from "./command.js";
-import { beirLists, jsonLists, type List } from "./lists.js";
+import { CANDIDATES, CANDIDATES_HELP, candidateLists, candidateSource } from "./candidates.js";
+import { COMMON_HELP, type Command, count, MODEL, openOptions, text, UsageError, type Values } from "./command.js";
+import type { List } from "./lists.js";
 import { STORE_HELP, trajectories } from "./trajectories.js";
 
 export const calibration: Command = {
@@ -38,10 +27,7 @@ confidence 1 − δ. The certificate goes into the model's matryoshka.json. No r
 before looking at any result; every certificate holds on its own (for several to hold all at once, divide δ by their
 number).
 
-  --data DIR         BEIR directory with corpus.jsonl and queries.jsonl
-  --run FILE.trec    candidates; may be repeated: each query's come from the first run that has it
-  --pairs FILE|-     instead: lines {"query", "documents": ["…", {"text", "id", "score"}]}; may be repeated
-  --candidates N     candidates of a query, the best or first (default: 100)
+${CANDIDATES_HELP}
   --k LIST           results that must stay exact, such as 1,3,5,10 (default: 10)
   --alpha LIST       shares of queries that may fail, such as 0.01,0.05 (default: 0.05)
   --delta D          probability that calibration was misled, or none for a promise that holds on average over
@@ -57,10 +43,7 @@ ${COMMON_HELP}
 Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f32 --k 10 --alpha 0.05 --delta 0.05`,
   options: {
     ...MODEL,
-    data: { type: "string" },
-    run: { type: "string", multiple: true },
-    pairs: { type: "string", multiple: true },
-    candidates: { type: "string" },
+    ...CANDIDATES,
     k: { type: "string" },
     alpha: { type: "string" },
     delta: { type: "string" },
@@ -75,7 +58,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 
   async run({ values, output, signal }) {
     const settings = read(values);
-    const lists = await readLists(settings, signal);
+    const lists = await candidateLists(settings, { groupBy: settings.groupBy, signal });
     checkDepths(lists, settings.ks);
     const open = openOptions(values);
     const { dtype } = resolveOpen(open);
@@ -117,22 +100,14 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 type Settings = ReturnType<typeof read>;
 
 function read(values: Values) {
-  const { data, run, pairs } = { data: text(values, "data"), run: texts(values, "run"), pairs: texts(values, "pairs") };
-  if ((data === undefined) === (pairs.length === 0)) throw new UsageError("either --data or --pairs is needed");
-  if (data !== undefined && run.length === 0) throw new UsageError("--run is needed");
-  if (data === undefined && run.length > 0) throw new UsageError("--run needs --data");
   const widths = text(values, "widths") ?? "document";
   if (widths !== "layer" && widths !== "document")
     throw new UsageError(`--widths needs layer or document, got ${JSON.stringify(widths)}`);
   const maxLength = count(values, "max-length");
   const delta = text(values, "delta") ?? "0.05";
   return {
-    ...{ data, run, pairs, widths: widths as "layer" | "document" },
-    source: [data, ...run, ...pairs]
-      .flatMap((path) => path ?? [])
-      .map((path) => basename(path))
-      .join("+"),
-    candidates: count(values, "candidates") ?? 100,
+    ...candidateSource(values),
+    widths: widths as "layer" | "document",
     ks: numbers(text(values, "k") ?? "10", "k"),
     alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
     delta: delta === "none" ? null : numbers(delta, "delta")[0]!,
@@ -149,17 +124,6 @@ function numbers(list: string, name: string): number[] {
   if (!/^\d*\.?\d+(,\d*\.?\d+)*$/.test(list))
     throw new UsageError(`--${name} needs numbers separated by commas, got ${JSON.stringify(list)}`);
   return list.split(",").map(Number);
-}
-
-async function readLists(
-  { data, run, pairs, candidates: depth, groupBy }: Settings,
-  signal: AbortSignal,
-): Promise<List[]> {
-  if (data === undefined) return jsonLists(pairs, { depth, groupBy, signal });
-  const merged = new Map<string, readonly RunEntry[]>();
-  for (const file of run)
-    for (const [query, entries] of await readRun(file)) if (!merged.has(query)) merged.set(query, entries);
-  return beirLists(data, merged, { depth, groupBy });
 }
 
 /** A promise about the first k of lists that are no longer is empty: nobody ever stops. */

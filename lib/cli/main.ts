@@ -8,6 +8,7 @@ import { nearest } from "../check.js";
 import { MatryoshkaError } from "../errors.js";
 import { calibration } from "./calibrate.js";
 import { type Command, readArguments, UsageError } from "./command.js";
+import { compensate } from "./compensate.js";
 import { doctor } from "./doctor.js";
 import { evaluation } from "./eval.js";
 import { inspect } from "./inspect.js";
@@ -23,6 +24,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   eval: evaluation,
   calibrate: calibration,
   train,
+  compensate,
   inspect,
   doctor,
 };

@@ -79,15 +79,16 @@ async function fill(
   let done = 0;
   const scored = inOrder(missing, LOOKAHEAD, signal, async (list, _, stop) => {
     const wanted = list.documents.map(({ text }) => ({ query: list.text, document: text }));
-    const { logits } = await reranker.score(wanted, { maxLength: fingerprint.maxLength, signal: stop });
-    return { list, logits };
+    return { list, said: await reranker.score(wanted, { maxLength: fingerprint.maxLength, signal: stop }) };
   });
-  for await (const { list, logits } of scored) {
+  for await (const { list, said } of scored) {
     const { query, text, documents, firstStage } = list;
     store.add({
       ...{ query, text, documents: documents.map(({ id }) => id) },
       tokens: tokenCounts(encoder, list),
-      scores: interleave(store.layers, logits),
+      scores: interleave(store.layers, said.logits),
+      estimates: said.estimates && interleave(store.layers, said.estimates),
+      units: said.units && interleave(store.layers, said.units),
       ...(firstStage && { firstStage: Float32Array.from(firstStage) }),
     });
     pairs += documents.length;

@@ -5,6 +5,7 @@ import { estimate } from "./estimate.js";
 import { expNonPositive } from "./exp.js";
 import type { Stops } from "./replay.js";
 import type { ConfidenceRule } from "./rule.js";
+import type { ExitColumn } from "./trajectory.js";
 
 /**
  * What a device compares with: max(σ(a), 1 − σ(a)) > θ is |a| > ln(θ / (1 − θ)), computed once in double; over a list it
@@ -43,12 +44,11 @@ export function firstStageDifficulty(firstStage: ArrayLike<number>, k: number): 
 }
 
 /**
- * Decides for one list of m documents; `scores` holds [m] raw scores for each of the rule's exits, `difficulty` is [m]
- * float32 where the rule reads it. Documents whose estimate is not finite never stop.
+ * Decides for one list of m documents; `columns` are of each of the rule's exits, `difficulty` is [m] float32 where the rule reads it. Documents whose estimate is not finite never stop.
  */
 export function confidence(
   rule: ConfidenceRule,
-  scores: readonly Float32Array[],
+  columns: readonly ExitColumn[],
   m: number,
   difficulty?: Float32Array,
 ): Stops {
@@ -57,7 +57,7 @@ export function confidence(
   const easy = Math.fround(rule.difficulty?.easy ?? 0);
   let alive = Uint32Array.from({ length: m }, (_, d) => d);
   rule.exits.forEach((head, j) => {
-    const estimates = Float32Array.from(alive, (d) => estimate(head, scores[j]![d]!));
+    const estimates = Float32Array.from(alive, (d) => estimate(head, columns[j]!.scores[d]!));
     const sure = sureness(rule, head.threshold);
     const shared = rule.over === "list" ? listConfidence(estimates) : 0;
     alive = alive.filter((d, i) => {

@@ -14,9 +14,9 @@ export function estimate({ slope, offset }: Compensation, score: number): number
   return f(f(f(slope) * score) + f(offset));
 }
 
-/** c = width + (trend · change), with change = |a − a at the previous exit|, 0 at the first. */
-export function halfWidth({ width, trend }: ExitHead, change: number): number {
-  return f(f(width) + f(f(trend) * change));
+/** c = (width · unit) + (trend · change), with change = |a − a at the previous exit|, 0 at the first. */
+export function halfWidth({ width, trend }: ExitHead, change: number, unit = 1): number {
+  return f(f(f(width) * unit) + f(f(trend) * change));
 }
 
 /** a + (scale · c), or +∞ where the document must not stop. */

@@ -5,7 +5,7 @@ import { MatryoshkaError } from "../errors.js";
 import { confidence, firstStageDifficulty } from "./confidence.js";
 import type { ConfidenceRule, Rule } from "./rule.js";
 import { topK } from "./top-k.js";
-import { column, ranked, type Trajectory } from "./trajectory.js";
+import { column, exitColumn, ranked, type Trajectory } from "./trajectory.js";
 
 /** How a list left the engine. */
 export interface Replay {
@@ -64,7 +64,7 @@ export function replay(rule: Rule, list: Trajectory, layers: readonly number[]):
   if (rule.type === "full" || rule.type === "layer") return { exitLayers, exact, scores, order: ranked(scores) };
 
   const columns = exitColumns(layers, rule.exits);
-  const inputs = columns.map((each) => column(list, layers.length, each));
+  const inputs = columns.map((each) => exitColumn(list, layers.length, each));
   const stops = rule.type === "top-k" ? topK(rule, inputs, m) : confidence(rule, inputs, m, difficulty(rule, list));
   for (let d = 0; d < m; d++) {
     const exit = stops.exit[d]!;

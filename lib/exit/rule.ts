@@ -13,7 +13,10 @@ export interface LayerRule {
   readonly layer: number;
 }
 
-/** Estimate of the final score from an exit's own: a = slope · s + offset. The identity is slope 1, offset 0. */
+/**
+ * Estimate of the final score from an exit's own: a = slope · s + offset, where s is the logit or, if the model has
+ * compensations, what they make of it. The identity is slope 1, offset 0.
+ */
 export interface Compensation {
   readonly slope: number;
   readonly offset: number;
@@ -21,8 +24,8 @@ export interface Compensation {
 
 /**
  * One exit of a rule: its estimate, and how uncertain that is. A document's half-width per unit of scale is
- * c = width + trend · |a_j − a_(j−1)|, with a_(j−1) the estimate at the rule's previous exit (at the first exit the
- * change is 0). width > 0, trend ≥ 0.
+ * c = width · unit + trend · |a_j − a_(j−1)|, with a_(j−1) the estimate at the rule's previous exit (at the first exit
+ * the change is 0) and the unit 1 unless the model's compensations predict one. width > 0, trend ≥ 0.
  */
 export interface ExitHead extends Compensation {
   readonly layer: number;

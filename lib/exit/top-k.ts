@@ -5,16 +5,17 @@ import { estimate, halfWidth, lower, upper } from "./estimate.js";
 import type { Stops } from "./replay.js";
 import type { ExitHead, TopKRule } from "./rule.js";
 import { kthLargest } from "./select.js";
+import type { ExitColumn } from "./trajectory.js";
 
 /**
- * Decides for one list of m documents; `scores` holds [m] raw scores for each of the rule's exits. At every exit, among
+ * Decides for one list of m documents; `columns` are of each of the rule's exits. At every exit, among
  * the documents still running: if more than k are left, θ is the k-th largest lower end, and those with upper end < θ
  * stop. Documents tied with θ never stop, and neither do those with a score that is not finite.
  */
-export function topK(rule: TopKRule, scores: readonly Float32Array[], m: number): Stops {
+export function topK(rule: TopKRule, columns: readonly ExitColumn[], m: number): Stops {
   const exit = new Int8Array(m).fill(-1);
   const stopped = new Float32Array(m);
-  const { estimates, widths } = intervals(rule.exits, scores, m);
+  const { estimates, widths } = intervals(rule.exits, columns, m);
   let alive = Uint32Array.from({ length: m }, (_, d) => d);
   const low = new Float32Array(m);
   for (let j = 0; j < rule.exits.length && alive.length > rule.k; j++) {
@@ -35,7 +36,7 @@ export function topK(rule: TopKRule, scores: readonly Float32Array[], m: number)
 /** Estimates and half-widths per unit of scale, [exits][m]. They depend on nothing but a document's own scores. */
 export function intervals(
   exits: readonly ExitHead[],
-  scores: readonly Float32Array[],
+  columns: readonly ExitColumn[],
   m: number,
 ): { estimates: Float32Array[]; widths: Float32Array[] } {
   const estimates: Float32Array[] = [];
@@ -44,9 +45,10 @@ export function intervals(
     const a = new Float32Array(m);
     const c = new Float32Array(m);
     const previous = estimates[j - 1];
+    const { scores, units } = columns[j]!;
     for (let d = 0; d < m; d++) {
-      a[d] = estimate(head, scores[j]![d]!);
-      c[d] = halfWidth(head, previous ? Math.abs(Math.fround(a[d]! - previous[d]!)) : 0);
+      a[d] = estimate(head, scores[d]!);
+      c[d] = halfWidth(head, previous ? Math.abs(Math.fround(a[d]! - previous[d]!)) : 0, units?.[d]);
     }
     estimates.push(a);
     widths.push(c);

@@ -130,30 +130,42 @@ function checkHeader(path: string, line: string, expected: { layers: number[]; c
 }
 
 function encode(list: Trajectory): string {
-  const bytes = Buffer.alloc(list.scores.length * 4);
-  for (let i = 0; i < list.scores.length; i++) bytes.writeFloatLE(list.scores[i]!, i * 4);
   return JSON.stringify({
     query: list.query,
     text: list.text,
     documents: list.documents,
     tokens: [...list.tokens],
     firstStage: list.firstStage && [...list.firstStage],
-    scores: bytes.toString("base64"),
+    scores: encodeFloats(list.scores),
+    estimates: list.estimates && encodeFloats(list.estimates),
+    units: list.units && encodeFloats(list.units),
   });
+}
+
+/** Little-endian float32 in base64. */
+function encodeFloats(values: Float32Array): string {
+  const bytes = Buffer.alloc(values.length * 4);
+  for (let i = 0; i < values.length; i++) bytes.writeFloatLE(values[i]!, i * 4);
+  return bytes.toString("base64");
+}
+
+function decodeFloats(text: unknown): Float32Array {
+  const bytes = Buffer.from(text as string, "base64");
+  return Float32Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(i * 4));
 }
 
 function decode(line: string, where: string, exits: number): Trajectory {
   try {
     const record = JSON.parse(line) as Record<string, unknown> & { documents: string[]; tokens: number[] };
-    const bytes = Buffer.from(record.scores as string, "base64");
-    const scores = Float32Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(i * 4));
     const list: Trajectory = {
       query: record.query as string,
       text: record.text as string | undefined,
       documents: record.documents,
       tokens: Int32Array.from(record.tokens),
       firstStage: record.firstStage && Float32Array.from(record.firstStage as number[]),
-      scores,
+      scores: decodeFloats(record.scores),
+      estimates: record.estimates && decodeFloats(record.estimates),
+      units: record.units && decodeFloats(record.units),
     } as Trajectory;
     checkTrajectory(list, exits);
     return list;

@@ -13,6 +13,12 @@ export interface Trajectory {
   readonly tokens: Int32Array;
   /** [m × exits] raw logits, row by document; the last column is full depth. NaN where a model gave none. */
   readonly scores: Float32Array;
+  /**
+   * [m × exits] each, where the model has compensations: what an exit says of the final score, and the unit its
+   * half-widths are multiples of. In the last column the score itself, and 1.
+   */
+  readonly estimates?: Float32Array | undefined;
+  readonly units?: Float32Array | undefined;
   /** [m] first-stage scores, where the run had them: what the confidence rule's difficulty reads. */
   readonly firstStage?: Float32Array | undefined;
   /** Text of the query, where stored: near-duplicate queries are kept on one side of a split. */
@@ -36,6 +42,8 @@ export function checkTrajectory(list: Trajectory, exits: number): void {
     );
   if (list.tokens.length !== m) throw wrong("token counts", m, list.tokens.length);
   if (list.scores.length !== m * exits) throw wrong("scores", m * exits, list.scores.length);
+  for (const said of [list.estimates, list.units])
+    if (said && said.length !== m * exits) throw wrong("estimates and units", m * exits, said.length);
   if (list.firstStage && list.firstStage.length !== m) throw wrong("first-stage scores", m, list.firstStage.length);
   if (list.firstStage?.some((score) => !Number.isFinite(score)))
     throw wrong("finite first-stage scores", m, Number.NaN);
@@ -53,8 +61,27 @@ export function interleave(layers: readonly number[], logits: Readonly<Record<nu
 
 /** Column `exit` of the scores: [m] float32. */
 export function column(list: Trajectory, exits: number, exit: number): Float32Array {
-  const out = new Float32Array(list.documents.length);
-  for (let d = 0; d < out.length; d++) out[d] = list.scores[d * exits + exit]!;
+  return strided(list.scores, exits, exit);
+}
+
+/** What a rule reads of one exit. */
+export interface ExitColumn {
+  /** [m] logits, or the model's compensated estimates where it has them. */
+  readonly scores: Float32Array;
+  /** [m] what half-widths are multiples of; all 1 where left out. */
+  readonly units?: Float32Array | undefined;
+}
+
+export function exitColumn({ scores, estimates, units }: Trajectory, exits: number, exit: number): ExitColumn {
+  return {
+    scores: strided(estimates ?? scores, exits, exit),
+    units: units && strided(units, exits, exit),
+  };
+}
+
+function strided(values: Float32Array, exits: number, exit: number): Float32Array {
+  const out = new Float32Array(values.length / exits);
+  for (let d = 0; d < out.length; d++) out[d] = values[d * exits + exit]!;
   return out;
 }
 

@@ -95,6 +95,7 @@ ExitPlan to_plan(const Napi::Object& plan, const Checkpoint& checkpoint, size_t 
   out.depth = static_cast<int>(plan.Get("depth").ToNumber().Int64Value());
   out.report[exit_index(exits, out.depth)] = 1;
   if (const Napi::Value rule = plan.Get("rule"); rule.IsObject()) out.rule = to_rule(rule.As<Napi::Object>(), exits, sequences);
+  out.states = plan.Get("states").ToBoolean();
   if (const Napi::Value deadline = plan.Get("deadlineMs"); deadline.IsNumber())
     out.deadline = std::chrono::steady_clock::now() +
                    std::chrono::microseconds(static_cast<int64_t>(deadline.ToNumber().DoubleValue() * 1e3));
@@ -117,6 +118,7 @@ Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint) {
   out.Set("parameters", static_cast<double>(checkpoint.parameters()));
   out.Set("fileBytes", static_cast<double>(checkpoint.file_bytes()));
   const std::vector<int>& exits = checkpoint.exit_layers();
+  out.Set("compensated", checkpoint.compensated());
   auto layers = Napi::Array::New(env, exits.size());
   for (size_t i = 0; i < exits.size(); ++i) layers.Set(static_cast<uint32_t>(i), exits[i]);
   out.Set("exitLayers", layers);
@@ -129,12 +131,18 @@ Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint) {
 }
 
 Napi::Object from_job(Napi::Env env, const Job& job) {
-  auto logits = Napi::Float32Array::New(env, job.scores.logits.size());
-  std::copy(job.scores.logits.begin(), job.scores.logits.end(), logits.Data());
+  const auto floats = [&](const std::vector<float>& values) {
+    auto array = Napi::Float32Array::New(env, values.size());
+    std::copy(values.begin(), values.end(), array.Data());
+    return array;
+  };
   auto layers = Napi::Uint8Array::New(env, job.scores.exit_layers.size());
   std::copy(job.scores.exit_layers.begin(), job.scores.exit_layers.end(), layers.Data());
   auto out = Napi::Object::New(env);
-  out.Set("logits", logits);
+  out.Set("logits", floats(job.scores.logits));
+  if (!job.scores.estimates.empty()) out.Set("estimates", floats(job.scores.estimates));
+  if (!job.scores.units.empty()) out.Set("units", floats(job.scores.units));
+  if (!job.scores.states.empty()) out.Set("states", floats(job.scores.states));
   out.Set("exitLayers", layers);
   out.Set("partial", job.scores.partial);
   out.Set("milliseconds", job.milliseconds);

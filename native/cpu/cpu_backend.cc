@@ -45,10 +45,10 @@ class CpuBackend final : public Backend {
         model_(*checkpoint_, *variant_.kernels, options.dtype, pool_),
         workspaces_(options.threads) {}
 
-  void begin(const TokenBatch& batch, int exits) override {
+  void begin(const TokenBatch& batch, int exits, bool states) override {
     size_t bytes = 0;
     try {
-      take(batch, exits, bytes);
+      take(batch, exits, states, bytes);
     } catch (const std::bad_alloc&) {
       batch_memory_ = AlignedBuffer();
       throw Error("ERR_OUT_OF_MEMORY", "Expected " + std::to_string(bytes) + " bytes of memory for a batch of " + std::to_string(batch.tokens()) +
@@ -92,7 +92,7 @@ class CpuBackend final : public Backend {
     ActiveSet& active = state_.active;
     Scores& scores = state_.scores;
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), active, scores.logits.data(), scores.exits, stop);
+    matryoshka::decide(rule, rule.head_at(exit), active, scores, stop);
     for (int i = 0; i < active.size(); ++i)
       if (stop[i]) scores.exit_layers[active.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active, stop)) {
@@ -113,7 +113,7 @@ class CpuBackend final : public Backend {
  private:
   static constexpr size_t kKeep = size_t{256} << 20;  // bytes a batch may leave behind for the next one
 
-  void take(const TokenBatch& batch, int exits, size_t& bytes) {
+  void take(const TokenBatch& batch, int exits, bool states, size_t& bytes) {
     const Architecture& a = checkpoint_->architecture();
     const int sequences = batch.sequences();
     state_.hidden.stride = row_stride(a.hidden, Element::f32);
@@ -137,9 +137,7 @@ class CpuBackend final : public Backend {
 
     state_.batch = &batch;
     state_.active = ActiveSet::all(batch);
-    state_.scores.exits = exits;
-    state_.scores.logits.assign(static_cast<size_t>(sequences) * exits, std::numeric_limits<float>::quiet_NaN());
-    state_.scores.exit_layers.assign(sequences, 0);
+    state_.scores.reset(sequences, exits, checkpoint_->compensated(), states ? a.hidden : 0);
   }
 
   void grow_workspaces(int longest) {

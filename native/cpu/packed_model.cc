@@ -80,6 +80,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
     for (int s = 0; s < 2; ++s) layers[l].norm[s] = read_norm(checkpoint.norm(l, static_cast<Site>(s)));
   }
   embedding_norm = read_norm(checkpoint.embedding().norm);
+  compensations = Compensation::all(checkpoint);
   const size_t exits = checkpoint.exit_layers().size();
   heads.resize(exits);
   for (size_t exit = 0; exit < exits; ++exit) {

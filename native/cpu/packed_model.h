@@ -7,6 +7,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/thread_pool.h"
+#include "engine/compensation.h"
 #include "model/checkpoint.h"
 
 namespace matryoshka::cpu {
@@ -32,6 +33,7 @@ class PackedModel {
   };
   std::vector<Layer> layers;
   std::vector<Head> heads;
+  std::vector<Compensation> compensations;
   Norm embedding_norm;
 
  private:

@@ -136,7 +136,8 @@ void TileOps::residual(int layer, Site site) {
 void TileOps::head(int exit) {
   const PackedModel::Head& head = model_.heads[exit];
   for (int s = tile_.first; s < tile_.last; ++s) {
-    Rows2d row = rows_ == Rows::tokens ? rows_from(state_.hidden, state_.active.cu_seqlens[s]) : rows_from(state_.scoring, s);
+    const Rows2d state = rows_ == Rows::tokens ? rows_from(state_.hidden, state_.active.cu_seqlens[s]) : rows_from(state_.scoring, s);
+    Rows2d row = state;
     if (head.dense.n) {
       Gemm call;
       call.rows = 1;
@@ -150,7 +151,8 @@ void TileOps::head(int exit) {
     const float* x = reinterpret_cast<const float*>(row.data);
     double logit = head.bias;
     for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(head.weight[i]) * (head.dense.n ? std::tanh(x[i]) : x[i]);
-    state_.scores.logits[static_cast<size_t>(state_.active.sequences[s]) * state_.scores.exits + exit] = static_cast<float>(logit);
+    put_score(state_.scores, model_.compensations, state_.active.sequences[s], exit, reinterpret_cast<const float*>(state.data), a_.hidden,
+              static_cast<float>(logit));
   }
 }
 

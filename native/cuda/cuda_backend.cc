@@ -52,7 +52,8 @@ class CudaBackend final : public Backend, private Ops {
     }
   }
 
-  void begin(const TokenBatch& batch, int exits) override {
+  void begin(const TokenBatch& batch, int exits, bool states) override {
+    if (states) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected device cpu for scoring rows: a GPU gives scores only");
     if (queued_) stream_->wait();  // a cancelled batch may still be reading its staging memory
     queued_ = false;
     sizes_ = BatchSizes::of(batch, exits, kernels_.query_block);
@@ -93,6 +94,8 @@ class CudaBackend final : public Backend, private Ops {
 
   void decide(const ExitRule& rule, int exit) override {
     if (rule.kind == RuleKind::none) return;
+    if (checkpoint_->compensated())
+      throw Error("ERR_UNSUPPORTED_DEVICE", "Expected device cpu for exit rules over this model's compensation networks: the kernels read affine ones only");
     if (!rule.difficulty.empty() && !has_difficulty_) {
       std::memcpy(staged_difficulty_, rule.difficulty.data(), sizeof(float) * sizes_.sequences);
       stream_->upload(activations_->difficulty, staged_difficulty_, sizeof(float) * sizes_.sequences);
@@ -119,10 +122,9 @@ class CudaBackend final : public Backend, private Ops {
     stream_->download(staged_results_->logits, results_->logits, results_bytes_);
     stream_->wait();
     queued_ = false;
-    scores.exits = sizes_.exits;
+    scores.reset(0, sizes_.exits, false, 0);
     scores.logits.assign(staged_results_->logits, staged_results_->logits + static_cast<size_t>(sizes_.sequences) * sizes_.exits);
     scores.exit_layers.assign(staged_results_->exit_layers, staged_results_->exit_layers + sizes_.sequences);
-    scores.partial = false;
   }
 
   std::string describe() const override { return stream_->describe() + " " + name_of(type_); }

@@ -38,8 +38,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// Takes a batch in: every sequence is active, nothing is scored. Throws ERR_OUT_OF_MEMORY and stays usable.
-  virtual void begin(const TokenBatch& batch, int exits) = 0;
+  /// Takes a batch in: every sequence is active, nothing is scored. `states`: whether scores come with their rows.
+  /// Throws ERR_OUT_OF_MEMORY, and ERR_UNSUPPORTED_DEVICE where it cannot do that; stays usable.
+  virtual void begin(const TokenBatch& batch, int exits, bool states) = 0;
   /// Calls `body(ops, step)` for step = 0 … steps-1 in order on every tile of the active set. Tiles are independent;
   /// no tile starts a later call of run before every tile has finished this one. `body` must be thread-safe.
   virtual void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) = 0;

@@ -1,5 +1,6 @@
 #include "engine/batch.h"
 
+#include <limits>
 #include <string>
 
 #include "model/error.h"
@@ -38,6 +39,18 @@ void validate(const TokenBatch& batch, const Architecture& architecture) {
   if (batch.type_ids.empty()) return;
   if (batch.type_ids.size() != tokens) reject("Expected typeIds to be as long as tokenIds");
   check_ids(batch.type_ids, architecture.token_types, "typeIds");
+}
+
+void Scores::reset(int sequences, int count, bool compensated, int hidden) {
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  const size_t size = static_cast<size_t>(sequences) * count;
+  exits = count;
+  logits.assign(size, kNone);
+  estimates.assign(compensated ? size : 0, kNone);
+  units.assign(compensated ? size : 0, kNone);
+  states.assign(size * hidden, kNone);
+  exit_layers.assign(sequences, 0);
+  partial = false;
 }
 
 }  // namespace matryoshka

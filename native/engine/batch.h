@@ -28,8 +28,15 @@ void validate(const TokenBatch& batch, const Architecture& architecture);
 struct Scores {
   int exits = 0;
   std::vector<float> logits;         ///< [n × exits], row by sequence
+  /// [n × exits] each where the model has compensations, else empty: what an exit says of the final score, and how sure
+  /// it is of it (half-widths are multiples of it). At the last exit the logit itself, and 1.
+  std::vector<float> estimates, units;
+  std::vector<float> states;         ///< [n × exits × H] scoring rows, where asked for, else empty; NaN as logits
   std::vector<uint8_t> exit_layers;  ///< [n]: the layer a sequence stopped at
   bool partial = false;              ///< a deadline ended the pass before the planned depth
+
+  /// Nothing is scored yet. `hidden`: 0 where no states are asked for.
+  void reset(int sequences, int exits, bool compensated, int hidden);
 };
 
 }  // namespace matryoshka

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/active_set.h"
+#include "engine/batch.h"
 
 namespace matryoshka {
 
@@ -17,9 +18,9 @@ enum class RuleKind : uint8_t { none, confidence, top_k };
 /// One exit at which the rule decides: its estimate of the final score, and how uncertain that is.
 struct ExitHead {
   int exit = 0;      ///< index into the checkpoint's exits
-  float slope = 1;   ///< a = slope · logit + offset
+  float slope = 1;   ///< a = slope · score + offset, of the logit or, where the model has one, the compensation's estimate
   float offset = 0;
-  float width = 0;   ///< half-width per unit of scale: width + trend · |a - a at the rule's previous exit|
+  float width = 0;   ///< half-width per unit of scale: width · unit + trend · |a - a at the rule's previous exit|
   float trend = 0;
   double sure = std::numeric_limits<double>::infinity();  ///< confidence: stop where |a|, or the list's largest softmax, exceeds it
 };
@@ -37,7 +38,7 @@ struct ExitRule {
   int head_at(int exit) const;
 };
 
-/// Marks in `stop` [active.size()] who stops at heads[head]; logits is [n × exits]. Non-finite estimates never stop.
-void decide(const ExitRule& rule, int head, const ActiveSet& active, const float* logits, int exits, std::vector<uint8_t>& stop);
+/// Marks in `stop` [active.size()] who stops at heads[head]. Non-finite estimates never stop.
+void decide(const ExitRule& rule, int head, const ActiveSet& active, const Scores& scores, std::vector<uint8_t>& stop);
 
 }  // namespace matryoshka

@@ -97,7 +97,7 @@ class Pass {
 
 bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
              const std::atomic<bool>& cancelled, Scores& scores) {
-  backend.begin(batch, static_cast<int>(checkpoint.exit_layers().size()));
+  backend.begin(batch, static_cast<int>(checkpoint.exit_layers().size()), plan.states);
   const int depth = Pass(backend, checkpoint, plan, cancelled).run();
   if (cancelled.load(std::memory_order_relaxed)) return false;
   backend.finish(scores);

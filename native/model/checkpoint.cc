@@ -63,12 +63,14 @@ struct Checkpoint::State {
   EmbeddingSource embedding;
   std::vector<Block> blocks;
   std::vector<HeadSource> heads;  ///< one an exit, or one for all
+  std::vector<CompensationSource> compensations;  ///< none, or one for each exit but the last
 
   const Safetensors& weights() const { return files.front(); }
   LinearSource linear(const std::vector<std::string>& names, int out_each, int in) const;
   NormSource norm(const std::string& name) const;
   void find_encoder(const Family& family, const std::string& prefix);
   void find_layerwise_heads(const fs::path& directory);
+  void find_compensations(const Safetensors& exits, CompensationKind kind);
   void find_classification_head(const Family& family, const std::string& prefix, const Config& config,
                                 const std::string& directory);
 };
@@ -116,7 +118,8 @@ void Checkpoint::State::find_encoder(const Family& family, const std::string& pr
 }
 
 void Checkpoint::State::find_layerwise_heads(const fs::path& directory) {
-  exit_layers = read_exit_layers(Config(directory / "matryoshka.json"), architecture.layers);
+  const Config config(directory / "matryoshka.json");
+  exit_layers = read_exit_layers(config, architecture.layers);
   architecture.head = HeadKind::linear;
   const fs::path file = directory / "matryoshka.safetensors";
   if (!is_there(file)) {
@@ -130,6 +133,25 @@ void Checkpoint::State::find_layerwise_heads(const fs::path& directory) {
     head.weight = exits.require(name + ".weight", {1, architecture.hidden});
     head.bias = exits.require(name + ".bias", {1});
     heads.push_back(head);
+  }
+  find_compensations(exits, read_compensation(config));
+}
+
+void Checkpoint::State::find_compensations(const Safetensors& exits, CompensationKind kind) {
+  if (kind == CompensationKind::none) return;
+  for (size_t exit = 0; exit + 1 < exit_layers.size(); ++exit) {
+    const std::string name = "compensation." + std::to_string(exit_layers[exit]);
+    CompensationSource source;
+    int64_t units = 0;
+    if (kind == CompensationKind::mlp) {
+      const Safetensors::Entry* bias = exits.find(name + ".hidden.bias");
+      units = bias && bias->tensor.shape.size() == 1 ? bias->tensor.shape[0] : 1;
+      source.hidden_bias = exits.require(name + ".hidden.bias", {units});
+      source.hidden_weight = exits.require(name + ".hidden.weight", {units, architecture.hidden});
+    }
+    source.output_weight = exits.require(name + ".output.weight", {2, units + 1});
+    source.output_bias = exits.require(name + ".output.bias", {2});
+    compensations.push_back(source);
   }
 }
 
@@ -201,6 +223,9 @@ NormSource Checkpoint::norm(int layer, Site site) const {
 HeadSource Checkpoint::head(int exit) const {
   return state_->heads.at(state_->architecture.own_head_everywhere ? 0 : static_cast<size_t>(exit));
 }
+
+bool Checkpoint::compensated() const { return !state_->compensations.empty(); }
+CompensationSource Checkpoint::compensation(int exit) const { return state_->compensations.at(static_cast<size_t>(exit)); }
 
 void Checkpoint::check_finite() const {
   for (const Tensor* tensor : tensors()) {

@@ -46,6 +46,16 @@ struct HeadSource {
   const Tensor* bias = nullptr;          ///< [1]
 };
 
+/// What an exit says of the final score beyond its own logit s, from its scoring row h:
+///   z = tanh(hidden_weight h + hidden_bias),  estimate = o_0 · [z, s] + c_0,  log unit = o_1 · [z, s] + c_1
+/// with o, c the rows of output_weight and output_bias. Without hidden units z is empty and the hidden tensors are null.
+struct CompensationSource {
+  const Tensor* hidden_weight = nullptr;  ///< [M, H]
+  const Tensor* hidden_bias = nullptr;    ///< [M]
+  const Tensor* output_weight = nullptr;  ///< [2, M + 1]
+  const Tensor* output_bias = nullptr;    ///< [2]
+};
+
 class Checkpoint {
  public:
   /// Maps and validates everything but the values: config, tensor names, shapes, dtypes, file bounds.
@@ -64,6 +74,9 @@ class Checkpoint {
   LinearSource linear(int layer, Projection which) const;  ///< layer in [0, layers)
   NormSource norm(int layer, Site site) const;
   HeadSource head(int exit) const;  ///< exit: index into exit_layers()
+  /// Whether every exit but the last has a compensation.
+  bool compensated() const;
+  CompensationSource compensation(int exit) const;  ///< where compensated(), of any exit but the last
 
   /// Scans every tensor once; throws ERR_TENSOR_NOT_FINITE naming the first that holds a NaN or an infinity.
   void check_finite() const;

@@ -66,13 +66,20 @@ bool Config::flag(std::string_view key) const {
   return value && *value;
 }
 
+CompensationKind read_compensation(const Config& matryoshka) {
+  const std::string kind = matryoshka.text("compensation");
+  if (kind == "none") return CompensationKind::none;
+  if (kind == "affine") return CompensationKind::affine;
+  if (kind != "mlp") matryoshka.invalid("compensation", "\"none\", \"affine\" or \"mlp\"", quote(kind));
+  return CompensationKind::mlp;
+}
+
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers) {
   matryoshka.integer("formatVersion", 1, 1);
   const auto only = [&](std::string_view key, const std::string& value) {
     if (matryoshka.text(key) != value) matryoshka.invalid(key, quote(value), quote(matryoshka.text(key)));
   };
   only("head", "linear");
-  only("compensation", "none");
 
   const Json* json = matryoshka.find("exitLayers");
   const auto fail = [&](const std::string& came) {

@@ -33,7 +33,11 @@ class Config {
   Json json_;
 };
 
-/// matryoshka.json of a layer-wise checkpoint: format 1, linear heads, no compensation. Returns its exit layers, which
+/// What matryoshka.json says its exits have beside a linear head. Throws ERR_CONFIG_INVALID.
+enum class CompensationKind : uint8_t { none, affine, mlp };
+CompensationKind read_compensation(const Config& matryoshka);
+
+/// matryoshka.json of a layer-wise checkpoint: format 1, linear heads. Returns its exit layers, which
 /// ascend from at least 1 to `layers`.
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers);
 

@@ -1,9 +1,10 @@
 #include "reference/reference_backend.h"
 
 #include <cmath>
-#include <limits>
 #include <map>
 #include <vector>
+
+#include "engine/compensation.h"
 
 namespace matryoshka {
 namespace {
@@ -80,16 +81,15 @@ class ReferenceBackend final : public Backend, private Ops {
       heads_.push_back({h.dense_weight ? widened(h.dense_weight) : Values(), h.dense_bias ? widened(h.dense_bias) : Values(),
                         widened(h.weight), widened(h.bias)});
     }
+    compensations_ = Compensation::all(*checkpoint_);
   }
 
-  void begin(const TokenBatch& batch, int exits) override {
+  void begin(const TokenBatch& batch, int exits, bool states) override {
     batch_ = &batch;
     active_ = ActiveSet::all(batch);
     tokens_.assign(static_cast<size_t>(batch.tokens()) * a_.hidden, 0);
     key_value_.assign(static_cast<size_t>(batch.tokens()) * 2 * a_.hidden, 0);
-    scores_.exits = exits;
-    scores_.logits.assign(static_cast<size_t>(batch.sequences()) * exits, std::numeric_limits<float>::quiet_NaN());
-    scores_.exit_layers.assign(batch.sequences(), 0);
+    scores_.reset(batch.sequences(), exits, checkpoint_->compensated(), states ? a_.hidden : 0);
   }
 
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
@@ -100,7 +100,7 @@ class ReferenceBackend final : public Backend, private Ops {
 
   void decide(const ExitRule& rule, int exit) override {
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), active_, scores_.logits.data(), scores_.exits, stop);
+    matryoshka::decide(rule, rule.head_at(exit), active_, scores_, stop);
     for (int i = 0; i < active_.size(); ++i)
       if (stop[i]) scores_.exit_layers[active_.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active_, stop)) {
@@ -214,7 +214,7 @@ class ReferenceBackend final : public Backend, private Ops {
       }
       double logit = head.bias[0];
       for (int i = 0; i < a_.hidden; ++i) logit += head.weight[i] * x[i];
-      scores_.logits[static_cast<size_t>(active_.sequences[s]) * scores_.exits + exit] = static_cast<float>(logit);
+      put_score(scores_, compensations_, active_.sequences[s], exit, &hidden[row * a_.hidden], a_.hidden, static_cast<float>(logit));
     }
   }
 
@@ -232,6 +232,7 @@ class ReferenceBackend final : public Backend, private Ops {
   Norm embedding_norm_;
   std::vector<Block> blocks_;
   std::vector<Head> heads_;
+  std::vector<Compensation> compensations_;
 
   const TokenBatch* batch_ = nullptr;
   ActiveSet active_;

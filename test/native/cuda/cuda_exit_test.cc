@@ -111,11 +111,14 @@ TEST("the device decides as the engine does, bit for bit, over random lists, rul
       const Lists l(random, 4, round % 5 == 0 ? 300 : 30);
       const int n = l.batch.sequences();
       const std::vector<float> logits = random_logits(random, static_cast<size_t>(n) * 3);
+      Scores scores;
+      scores.exits = 3;
+      scores.logits = logits;
       const ExitRule rule = random_rule(random, n);
       DeviceSet set(l.active, 64);
       for (int at = 0; at < 2; ++at) {
         std::vector<uint8_t> expected;
-        decide(rule, at, l.active, logits.data(), 3, expected);
+        decide(rule, at, l.active, scores, expected);
         CHECK(decide_on_device(rule, at, set, logits, 3) == expected);
         for (const uint8_t stop : expected) ++(stop ? stopped : kept);
       }

@@ -162,13 +162,34 @@ TEST("a list that is not longer than k, and a score that is not finite, stop nob
   TokenBatch batch;
   batch.cu_seqlens = {0, 1, 2, 3, 4, 5};
   batch.list_offsets = {0, 2, 5};
-  const std::vector<float> logits = {9, 0, 1, 0, 5, 0, NAN, 0, -3, 0};
+  Scores scores;
+  scores.exits = 2;
+  scores.logits = {9, 0, 1, 0, 5, 0, NAN, 0, -3, 0};
   std::vector<uint8_t> stop;
-  decide(rule, 0, ActiveSet::all(batch), logits.data(), 2, stop);
+  decide(rule, 0, ActiveSet::all(batch), scores, stop);
   CHECK((stop == std::vector<uint8_t>{0, 0, 0, 0, 0}));  // of {5, NaN, -3}, the 2nd largest lower bound is -3
   rule.k = 1;
-  decide(rule, 0, ActiveSet::all(batch), logits.data(), 2, stop);
+  decide(rule, 0, ActiveSet::all(batch), scores, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1, 0, 0, 1}));
+}
+
+TEST("where a model has compensations, rules read their estimates and units in place of logits and 1") {
+  ExitRule rule = rule_everywhere(RuleKind::top_k, 1);
+  rule.heads[0].width = 1;
+  rule.heads[0].trend = 0;
+  rule.scale = 1;
+  rule.k = 1;
+  TokenBatch batch;
+  batch.cu_seqlens = {0, 1, 2, 3};
+  batch.list_offsets = {0, 3};
+  Scores scores;
+  scores.reset(3, 2, true, 0);
+  scores.logits = {0, 0, 9, 0, 9, 0};
+  scores.estimates = {9, 0, 5, 0, 5, 0};
+  scores.units = {1, 1, 1, 1, 4, 1};
+  std::vector<uint8_t> stop;
+  decide(rule, 0, ActiveSet::all(batch), scores, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 1, 0}));  // 5 + 1 < 9 - 1, but not 5 + 4
 }
 
 }  // namespace

@@ -259,7 +259,10 @@ TEST("matryoshka.json that is damaged, of another version or kind is refused, wi
                "matryoshka.json: not valid");
   CHECK_THROWS(open_with("\"formatVersion\": 1", "\"formatVersion\": 2"), "ERR_CONFIG_INVALID", "formatVersion");
   CHECK_THROWS(open_with("\"linear\"", "\"mlp\""), "ERR_CONFIG_INVALID", "head: expected \"linear\", got \"mlp\"");
-  CHECK_THROWS(open_with("\"none\"", "\"affine\""), "ERR_CONFIG_INVALID", "compensation: expected \"none\"");
+  CHECK_THROWS(open_with("\"none\"", "\"linear\""), "ERR_CONFIG_INVALID",
+               "compensation: expected \"none\", \"affine\" or \"mlp\", got \"linear\"");
+  CHECK_THROWS(open_with("\"none\"", "\"affine\""), "ERR_TENSOR_MISSING", "compensation.1.output.weight");
+  CHECK_THROWS(open_with("\"none\"", "\"mlp\""), "ERR_TENSOR_MISSING", "compensation.1.hidden.bias");
   for (const char* layers : {"[]", "7", "[1]", "[0, 2]", "[1, 2, 3]", "[2, 1]", "[1, 1, 2]", "[1, 2, 2]", "[1.0, 2]",
                              "[\"1\", 2]", "[-1, 2]", "null", "[1, 4294967298]"}) {
     CHECK_THROWS(open_with("[1, 2]", layers), "ERR_CONFIG_INVALID",
