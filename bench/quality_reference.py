@@ -1,12 +1,16 @@
 """nDCG@10 of the bundled model in float32 PyTorch, by Hugging Face's own BERT and tokenizer: what quality.ts is held to.
+Prints bench/data/quality.json.
 
     python3 -m venv venv && venv/bin/pip install torch transformers safetensors
-    venv/bin/python bench/quality_reference.py trec-dl-21 wikiqa hotpotqa-small musique-small
+    venv/bin/python bench/quality_reference.py trec-dl-21 wikiqa hotpotqa-small musique-small > bench/data/quality.json
 """
 import collections
+import hashlib
 import json
 import math
 import os
+import re
+import string
 import sys
 
 import torch
@@ -20,6 +24,18 @@ DEPTHS = [4, 6, 8, 12]
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 encoder = AutoModel.from_pretrained(MODEL, add_pooling_layer=False, dtype=torch.float32).eval()
 heads = load_file(os.path.join(MODEL, "matryoshka.safetensors"))
+MATCH = json.load(open(os.path.join(MODEL, "matryoshka.json"))).get("tokenTypes") == "match"
+
+
+def unmarked():
+    """Ids without match marks (docs/training.md): stop words of one piece, and punctuation."""
+    source = open(os.path.join(ROOT, "lib", "match-types.ts")).read()
+    words = " ".join(re.findall(r'"([a-z ]+)"', source[source.index("STOP_WORDS") : source.index("PUNCTUATION")])).split()
+    pieces = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in [*words, *string.punctuation]]
+    return {ids[0] for ids in pieces if len(ids) == 1}
+
+
+UNMARKED = unmarked()
 
 
 def encode(text, most):
@@ -42,6 +58,11 @@ def scores(query, documents):
             sequence = [cls, *a, sep, *pairs[i][1], sep]
             ids[row, : len(sequence)] = torch.tensor(sequence)
             types[row, len(a) + 2 : len(sequence)] = 1
+            if MATCH:
+                both = (set(a) & set(pairs[i][1])) - UNMARKED
+                for place, token in enumerate(sequence):
+                    if token in both:
+                        types[row, place] = 3 if place < len(a) + 2 else 2
             mask[row, : len(sequence)] = 1
         states = encoder(ids, mask, types, output_hidden_states=True).hidden_states
         for column, layer in enumerate(DEPTHS):
@@ -61,6 +82,7 @@ def lines(path):
         yield from file
 
 
+sets = {}
 for name in sys.argv[1:]:
     folder = os.path.join(DATA, name)
     queries = {j["_id"]: j["text"] for j in map(json.loads, lines(os.path.join(folder, "queries.jsonl")))}
@@ -81,4 +103,8 @@ for name in sys.argv[1:]:
         for column in range(len(DEPTHS)):
             ranking = torch.sort(logits[:, column], descending=True, stable=True).indices.tolist()
             found[column].append(ndcg10([qrels[query].get(candidates[i], 0) for i in ranking], list(qrels[query].values())))
-    print(name, *(f"{sum(values) / len(values):.4f}" for values in found), flush=True)
+    sets[name] = [round(sum(values) / len(values), 4) for values in found]
+    print(name, *sets[name], file=sys.stderr, flush=True)
+files = sorted(name for name in os.listdir(MODEL) if name == "config.json" or name.endswith(".safetensors"))
+digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files)).hexdigest()
+print(json.dumps({"modelHash": digest, "layers": DEPTHS, "sets": sets}, indent=1))
