@@ -3,7 +3,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -221,6 +221,29 @@ describe("bad input is refused before the first step", { timeout: 180_000 }, () 
     expect(existsSync(checkpointsPath(out))).toBe(false);
     const skipped = await matryoshka([...args, "--skip-bad"]);
     expect(skipped).toMatchObject({ code: 0, stderr: expect.stringMatching(/: 8 lists, \d+ candidates, 1 skipped\n/) });
+  });
+
+  it.each([
+    ["a passage twice", "corpus.jsonl", '{"_id": "d0", "text": "again"}'],
+    ["a query that does not parse", "queries.jsonl", '{"_id": "q99"'],
+    ["a grade that is no number", "qrels/test.tsv", "q1\td1\tgood"],
+    ["a score that is no number", "first.trec", "q1 Q0 d99 1 NaN made"],
+  ])("%s in a BEIR directory, naming file and line, or skipped and counted", async (_, name, line) => {
+    const own = makeBeir({ queries: 20, documents: 100, candidates: 12 });
+    try {
+      appendFileSync(join(own.directory, name), `${line}\n`);
+      const where = `${join(own.directory, name)}:${readFileSync(join(own.directory, name), "utf8").split("\n").length - 1}`;
+      const sources = [{ path: own.directory, split: "test", run: "first.trec" }];
+      const { args } = run({ sources, steps: 2, negatives: { ...settings.negatives, rounds: [] } });
+      expect(await matryoshka(args)).toMatchObject({ code: 1, stderr: expect.stringContaining(where) });
+      const skipped = await matryoshka([...args, "--skip-bad"]);
+      expect(skipped).toMatchObject({
+        code: 0,
+        stderr: expect.stringMatching(/: 20 lists, \d+ candidates, 1 skipped\n/),
+      });
+    } finally {
+      own.remove();
+    }
   });
 
   it.each<[string, object, RegExp]>([

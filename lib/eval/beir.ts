@@ -4,7 +4,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
-import { malformed, readLines } from "./lines.js";
+import { type Line, malformed, type OnBadLine, readLines, refuse } from "./lines.js";
 import { type Qrels, readQrels } from "./qrels.js";
 
 /** A passage of the corpus. `title` is "" where there is none. */
@@ -18,11 +18,20 @@ export function passageText({ title, text }: Passage): string {
   return title === "" ? text : text === "" ? title : `${title} ${text}`;
 }
 
-/** JSON lines with a string (or numeric) `_id`, as objects. Throws `ERR_INVALID_ARGUMENT` naming `file:line`. */
-async function* records(path: string): AsyncGenerator<{ id: string; record: Record<string, unknown>; where: string }> {
+interface BeirRecord {
+  readonly id: string;
+  readonly record: Readonly<Record<string, unknown>>;
+  readonly where: string;
+}
+
+/**
+ * Hands on each line of JSON lines with a string (or numeric) `_id`. Malformed lines, and those that `take` throws for,
+ * go to `onBad`, as errors naming `file:line`.
+ */
+async function records(path: string, take: (each: BeirRecord) => void, onBad: OnBadLine): Promise<void> {
   const seen = new Set<string>();
-  for await (const { text, where } of readLines(path)) {
-    if (text.trim() === "") continue;
+  const read = ({ text, where }: Line): void => {
+    if (text.trim() === "") return;
     let record: unknown;
     try {
       record = JSON.parse(text);
@@ -37,33 +46,48 @@ async function* records(path: string): AsyncGenerator<{ id: string; record: Reco
     if (typeof id !== "string" || id === "") throw malformed(where, "a non-empty string under `_id`", text);
     if (seen.has(id)) throw malformed(where, "every `_id` once", id);
     seen.add(id);
-    yield { id, record: record as Record<string, unknown>, where };
+    take({ id, record: record as Record<string, unknown>, where });
+  };
+  for await (const line of readLines(path)) {
+    try {
+      read(line);
+    } catch (error) {
+      onBad(error);
+    }
   }
 }
 
-/** Passages of corpus.jsonl by id; with `wanted`, only those, so that a corpus of millions needs no memory of its own. */
-export async function readCorpus(path: string, wanted?: ReadonlySet<string>): Promise<Map<string, Passage>> {
+/**
+ * Passages of corpus.jsonl by id; with `wanted`, only those, so that a corpus of millions needs no memory of its own.
+ * Throws `ERR_INVALID_ARGUMENT` for a malformed line, unless `onBad` takes it.
+ */
+export async function readCorpus(
+  path: string,
+  wanted?: ReadonlySet<string>,
+  onBad = refuse,
+): Promise<Map<string, Passage>> {
   const corpus = new Map<string, Passage>();
-  for await (const { id, record, where } of records(path)) {
-    if (wanted && !wanted.has(id)) continue;
+  const take = ({ id, record, where }: BeirRecord): void => {
+    if (wanted && !wanted.has(id)) return;
     const { title = "", text } = record;
     if (typeof text !== "string") throw malformed(where, "a string under `text`", JSON.stringify(text) ?? "nothing");
     if (title !== null && typeof title !== "string") {
       throw malformed(where, "a string under `title`", JSON.stringify(title));
     }
     corpus.set(id, { title: title ?? "", text });
-  }
+  };
+  await records(path, take, onBad);
   return corpus;
 }
 
-/** Texts of queries.jsonl by id. */
-export async function readQueries(path: string): Promise<Map<string, string>> {
+/** Texts of queries.jsonl by id. Throws as `readCorpus` does. */
+export async function readQueries(path: string, onBad = refuse): Promise<Map<string, string>> {
   const queries = new Map<string, string>();
-  for await (const { id, record, where } of records(path)) {
-    const { text } = record;
+  const take = ({ id, record: { text }, where }: BeirRecord): void => {
     if (typeof text !== "string") throw malformed(where, "a string under `text`", JSON.stringify(text) ?? "nothing");
     queries.set(id, text);
-  }
+  };
+  await records(path, take, onBad);
   return queries;
 }
 
@@ -85,8 +109,8 @@ export async function splits(directory: string): Promise<string[]> {
     .sort();
 }
 
-/** Judgements of one split. An unknown split is `ERR_INVALID_ARGUMENT` and names those there are. */
-export async function readSplit(directory: string, split: string): Promise<Qrels> {
+/** Judgements of one split. An unknown split is `ERR_INVALID_ARGUMENT` and names those there are; else as `readQrels`. */
+export async function readSplit(directory: string, split: string, onBad = refuse): Promise<Qrels> {
   const known = await splits(directory);
   if (!known.includes(split)) {
     throw new MatryoshkaError(
@@ -94,5 +118,5 @@ export async function readSplit(directory: string, split: string): Promise<Qrels
       `${directory}: expected a split out of ${known.join(", ") || "(none)"}, got ${JSON.stringify(split)}`,
     );
   }
-  return readQrels(join(directory, "qrels", `${split}.tsv`));
+  return readQrels(join(directory, "qrels", `${split}.tsv`), onBad);
 }

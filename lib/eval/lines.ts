@@ -47,6 +47,13 @@ export async function* splitLines(stream: Readable, name: string): AsyncGenerato
   if (rest !== "") yield line(rest);
 }
 
+/** What becomes of a malformed line: throws, unless whoever reads counts it and goes on. */
+export type OnBadLine = (error: unknown) => void;
+
+export const refuse: OnBadLine = (error) => {
+  throw error;
+};
+
 /** A malformed line: says where, what was expected and what came. */
 export function malformed(where: string, expected: string, came: string): MatryoshkaError {
   const shown = came.length > 120 ? `${came.slice(0, 120)}…` : came;

@@ -2,7 +2,7 @@
  * Relevance judgements: query id to document id to grade, from a BEIR table or a TREC qrels file.
  */
 import { MatryoshkaError } from "../errors.js";
-import { malformed, readLines } from "./lines.js";
+import { type Line, malformed, readLines, refuse } from "./lines.js";
 
 /** Document id to grade: 0 is judged not relevant, negative is in the pool but unjudged (trec_eval's convention). */
 export type Judgements = ReadonlyMap<string, number>;
@@ -11,14 +11,14 @@ export type Qrels = ReadonlyMap<string, Judgements>;
 /**
  * Reads `query-id<TAB>corpus-id<TAB>score` (BEIR, with or without its header line) or `qid iter docid grade` (TREC).
  * Throws `ERR_INVALID_ARGUMENT` naming `file:line` for a malformed line or two different grades for one pair, and for
- * a file without any judgement; `ERR_FILE` if it cannot be read.
+ * a file without any judgement; `ERR_FILE` if it cannot be read. `onBad` gets malformed lines in place of a throw.
  */
-export async function readQrels(path: string): Promise<Qrels> {
+export async function readQrels(path: string, onBad = refuse): Promise<Qrels> {
   const qrels = new Map<string, Map<string, number>>();
-  for await (const { text, number, where } of readLines(path)) {
-    if (text.trim() === "") continue;
+  const read = ({ text, number, where }: Line): void => {
+    if (text.trim() === "") return;
     const fields = text.includes("\t") ? text.split("\t").map((field) => field.trim()) : text.trim().split(/\s+/);
-    if (number === 1 && fields.length === 3 && fields[2] === "score") continue;
+    if (number === 1 && fields.length === 3 && fields[2] === "score") return;
     if (fields.length !== 3 && fields.length !== 4) {
       throw malformed(where, "`query-id<TAB>corpus-id<TAB>score` or `qid iter docid grade`", text);
     }
@@ -38,6 +38,13 @@ export async function readQrels(path: string): Promise<Qrels> {
       throw malformed(where, `the grade given before for ${query} ${id}, ${earlier}`, written);
     }
     judgements.set(id, grade);
+  };
+  for await (const line of readLines(path)) {
+    try {
+      read(line);
+    } catch (error) {
+      onBad(error);
+    }
   }
   if (qrels.size === 0) {
     throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${path}: expected at least one judgement, got an empty file`);

@@ -2,7 +2,7 @@
  * TREC runs: what a first stage or a reranker returned for each query, as `qid Q0 docid rank score tag` lines.
  */
 import { MatryoshkaError } from "../errors.js";
-import { malformed, readLines } from "./lines.js";
+import { type Line, malformed, readLines, refuse } from "./lines.js";
 
 /** One retrieved document. */
 export interface RunEntry {
@@ -25,14 +25,14 @@ export function parseDecimal(text: string): number | undefined {
 /**
  * Reads a run. The rank column is ignored, as trec_eval does; blank lines and lines that start with `#` are skipped.
  * Throws `ERR_INVALID_ARGUMENT` naming `file:line` for a malformed line or a document listed twice for one query, and
- * for a file without any result; `ERR_FILE` if it cannot be read.
+ * for a file without any result; `ERR_FILE` if it cannot be read. `onBad` gets malformed lines in place of a throw.
  */
-export async function readRun(path: string): Promise<Run> {
+export async function readRun(path: string, onBad = refuse): Promise<Run> {
   const run = new Map<string, RunEntry[]>();
   const seen = new Map<string, Map<string, number>>();
-  for await (const { text, number, where } of readLines(path)) {
+  const read = ({ text, number, where }: Line): void => {
     const fields = text.trim().split(/\s+/);
-    if (fields[0] === "" || fields[0]!.startsWith("#")) continue;
+    if (fields[0] === "" || fields[0]!.startsWith("#")) return;
     if (fields.length < 6) throw malformed(where, "six fields `qid Q0 docid rank score tag`", text);
     const [query, , id, , written] = fields as [string, string, string, string, string];
     const score = parseDecimal(written);
@@ -49,6 +49,13 @@ export async function readRun(path: string): Promise<Run> {
     }
     lines.set(id, number);
     run.get(query)!.push({ id, score });
+  };
+  for await (const line of readLines(path)) {
+    try {
+      read(line);
+    } catch (error) {
+      onBad(error);
+    }
   }
   if (run.size === 0) {
     throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${path}: expected at least one result line, got an empty run`);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createGunzip } from "node:zlib";
 import { MatryoshkaError } from "../errors.js";
 import { passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
-import { malformed, splitLines } from "../eval/lines.js";
+import { malformed, type OnBadLine, splitLines } from "../eval/lines.js";
 import { Random } from "../eval/random.js";
 import { candidates, readRun } from "../eval/trec-run.js";
 import type { Candidate, TrainConfig, TrainSource } from "./types.js";
@@ -55,7 +55,7 @@ export async function readSource(
   };
 }
 
-/** Throws at the first, or counts. */
+/** Throws at the first bad line or list, or counts. */
 class Bad {
   count = 0;
   readonly #skip: boolean;
@@ -64,10 +64,10 @@ class Bad {
     this.#skip = skip;
   }
 
-  add(error: unknown): void {
+  readonly add: OnBadLine = (error) => {
     if (!this.#skip || !(error instanceof MatryoshkaError)) throw error;
     this.count++;
-  }
+  };
 }
 
 async function readJsonLines({ path }: TrainSource, config: TrainConfig, bad: Bad): Promise<SourceList[]> {
@@ -150,18 +150,18 @@ async function readBeir(source: TrainSource, config: TrainConfig, bad: Bad): Pro
       `${path}: expected at most ${wanted} teachers, one for each of loss.teachers, got ${teacherFiles.length}`,
     );
   const file = join(path, source.run);
-  const run = await readRun(file);
-  const qrels = await readSplit(path, split);
+  const run = await readRun(file, bad.add);
+  const qrels = await readSplit(path, split, bad.add);
   const teachers: Map<string, Map<string, number>>[] = [];
   for (const teacher of teacherFiles) {
     const scores = new Map<string, Map<string, number>>();
-    for (const [query, entries] of await readRun(teacher))
+    for (const [query, entries] of await readRun(teacher, bad.add))
       scores.set(query, new Map(entries.map(({ id, score }) => [id, score])));
     teachers.push(scores);
   }
   const highest = [...qrels.values()].reduce((most, grades) => Math.max(most, ...grades.values()), 1);
-  const queries = await readQueries(join(path, "queries.jsonl"));
-  const corpus = await readCorpus(join(path, "corpus.jsonl"));
+  const queries = await readQueries(join(path, "queries.jsonl"), bad.add);
+  const corpus = await readCorpus(join(path, "corpus.jsonl"), undefined, bad.add);
   const lists: SourceList[] = [];
   for (const [id, entries] of run) {
     try {
