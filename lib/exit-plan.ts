@@ -36,9 +36,10 @@ export function planExit(exit: Exit, certificates: readonly Certificate[], wante
 
 /** The top-k rule at the scale whose mean compute was within the budget when it was calibrated. */
 function budget(compute: number, certificates: readonly Certificate[], wanted: Wanted): ExitPlan {
+  // Nothing is promised, so lists of lengths that calibration did not see get the same rule.
   const resolution = resolveCertificate(
     certificates.filter(({ frontier }) => frontier !== undefined),
-    wanted,
+    { ...wanted, candidates: 0 },
   );
   if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
   const rule: TopKRule = { ...resolution.rule, scale: scaleForBudget(resolution.certificate.frontier!, compute) };
