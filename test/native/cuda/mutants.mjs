@@ -1,12 +1,16 @@
 /**
- * Plants one bug at a time in a copy of the kernels and requires the tests to catch it: `node test/native/cuda/mutants.mjs
- * [name…]`. A mutant that survives is a hole in the net, and so is one that no longer applies. docs/cuda.md lists them.
+ * The kernels' tests under ThreadSanitizer, which must find nothing; then one planted bug at a time in a copy of the
+ * kernels, which the tests must catch. A mutant that survives is a hole in the net, and so is one that no longer applies.
+ * docs/cuda.md lists them.
  *
- * `under` names the sanitizer that the catching test is built with: "thread" for what only a race detector sees.
+ *   node test/native/cuda/mutants.mjs [--all | name…]
+ *
+ * Without arguments, the mutants marked `quick`, which `npm test` plants. `under` names the sanitizer that the catching
+ * test is built with: "thread" for what only a race detector sees.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -20,6 +24,7 @@ export const MUTANTS = [
     from: "sync_block();  // everybody's copies",
     to: "// everybody's copies",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "gemm: the wait is one group too weak",
@@ -27,6 +32,7 @@ export const MUTANTS = [
     from: "cp_async_wait<T::kStages - 2>()",
     to: "cp_async_wait<T::kStages - 1>()",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "gemm: staging starts before everybody has read the ring",
@@ -50,6 +56,7 @@ export const MUTANTS = [
     from: "if (m0 + r < m)",
     to: "if (m0 + r <= m)",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "gemm: the row map is off by one",
@@ -57,6 +64,7 @@ export const MUTANTS = [
     from: "load(args.row_map + row)",
     to: "load(args.row_map + row) + (row > 0)",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "tile: a swizzle that is wrong but consistent",
@@ -64,6 +72,7 @@ export const MUTANTS = [
     from: "c ^ (r >> 1 & 3)",
     to: "c",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "gemm: fragments of the weights in the wrong order",
@@ -71,6 +80,7 @@ export const MUTANTS = [
     from: "lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2",
     to: "lane % 16, k * 2 + lane / 16",
     test: "cuda_gemm_test",
+    quick: true,
   },
   {
     name: "attention: no barrier before a stage is refilled",
@@ -85,6 +95,7 @@ export const MUTANTS = [
     from: "lane % 4 * 2 + e < item.keys",
     to: "lane % 4 * 2 + e <= item.keys",
     test: "cuda_attention_test",
+    quick: true,
   },
   {
     name: "attention: a row too many is written",
@@ -92,6 +103,7 @@ export const MUTANTS = [
     from: "if (r < item.queries)",
     to: "if (r <= item.queries)",
     test: "cuda_attention_test",
+    quick: true,
   },
   {
     name: "attention: the sum is not shrunk with the maximum",
@@ -121,6 +133,7 @@ export const MUTANTS = [
     from: "warp_sum(sum) / width",
     to: "warp_sum(sum) / stride_",
     test: "cuda_row_test",
+    quick: true,
   },
   {
     name: "compaction: the size of the old set stays",
@@ -128,6 +141,7 @@ export const MUTANTS = [
     from: "store(to.counts + kSequences, sequences);",
     to: "store(to.counts + kSequences, n);",
     test: "cuda_exit_test",
+    quick: true,
   },
   {
     name: "compaction: the row map is off by one",
@@ -135,6 +149,7 @@ export const MUTANTS = [
     from: "source + r - begin",
     to: "source + r - begin + 1",
     test: "cuda_exit_test",
+    quick: true,
   },
   {
     name: "compaction: a scan's scratch is written before everybody has read it",
@@ -143,6 +158,7 @@ export const MUTANTS = [
     to: "// the next scan",
     test: "cuda_exit_test",
     under: "thread",
+    quick: true,
   },
   {
     name: "decision: ties take no notice of their order",
@@ -150,6 +166,7 @@ export const MUTANTS = [
     from: "(other == low && j < i)",
     to: "(other == low && j <= i)",
     test: "cuda_exit_test",
+    quick: true,
   },
   {
     name: "decision: documents are ranked before all bounds are there",
@@ -158,62 +175,101 @@ export const MUTANTS = [
     to: "// all bounds",
     test: "cuda_exit_test",
     under: "thread",
+    quick: true,
   },
 ];
 
-const SIMT = ["emulator", "fiber", "memory", "warp"].map((name) => `native/simt/${name}.cc`);
+const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_gemm_test", "cuda_attention_test"];
 const ENGINE = {
   cuda_exit_test: ["exit_rule", "active_set", "rules/confidence", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
 };
+const FLAGS = ["-std=c++17", "-O1", "-g1", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-Inative", "-Itest/native", "-Itest/native/cuda"];
+const PARTS = ["native/cuda", "native/simt", "native/engine", "native/model", "test/native"];
 
-function compile(folder, test, under, output) {
-  const flags = ["-std=c++17", "-O1", "-g", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-Inative", "-Itest/native", "-Itest/native/cuda"];
-  const watched = under ? [`-fsanitize=${under}`] : [];
-  const run = (...args) => {
-    const { status, stderr } = spawnSync("g++", args, { cwd: folder, encoding: "utf8" });
-    if (status !== 0) throw new Error(stderr);
-  };
-  // The emulator's own lists stay out of the race detector's sight; see native/simt/CMakeLists.txt.
-  const objects = SIMT.map((source, i) => {
-    const object = `${output}.${i}.o`;
-    run(...flags, ...(under === "thread" ? ["-DMATRYOSHKA_SIMT_TSAN"] : watched), "-c", source, "-o", object);
-    return object;
+const scratch = mkdtempSync(join(tmpdir(), "matryoshka-mutants-"));
+
+/** A program's status and everything it said. */
+function run(command, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, options);
+    let said = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text) => {
+        said += text;
+      });
+    child.on("error", reject).on("close", (status) => resolve({ status, said }));
   });
-  run(...flags, ...watched, `test/native/cuda/${test}.cc`, "test/native/check.cc", ...(ENGINE[test] ?? []), ...objects, "-o", output);
 }
 
-/** Whether the test fails, and its first complaint. */
-function caught(program, under) {
-  const command = under === "thread" ? ["setarch", ["-R", program]] : [program, []];
-  const { status, stdout, stderr } = spawnSync(...command, {
-    encoding: "utf8",
-    timeout: 300_000,
-    env: { ...process.env, TSAN_OPTIONS: "history_size=7 halt_on_error=1" },
-  });
-  const complaint = /FAIL .*\n.*|SUMMARY: .*/.exec(stdout + stderr)?.[0] ?? "";
+async function compile(folder, ...args) {
+  const { status, said } = await run("g++", [...FLAGS, ...args], { cwd: folder });
+  if (status !== 0) throw new Error(said);
+}
+
+/** What all programs share, compiled once for each sanitizer. */
+const shared = new Map();
+function common(under) {
+  if (!shared.has(under)) shared.set(under, compileCommon(under));
+  return shared.get(under);
+}
+async function compileCommon(under) {
+  const object = (name) => join(scratch, `${name}-${under ?? "plain"}.o`);
+  // The emulator's own lists stay out of the race detector's sight; see native/simt/CMakeLists.txt.
+  const watched = under === "thread" ? ["-DMATRYOSHKA_SIMT_TSAN"] : [];
+  const simt = ["emulator", "fiber", "memory", "warp"];
+  for (const name of simt) await compile(root, "-O2", ...watched, "-c", `native/simt/${name}.cc`, "-o", object(name));
+  await compile(root, ...(under ? [`-fsanitize=${under}`] : []), "-c", "test/native/check.cc", "-o", object("check"));
+  return [...simt, "check"].map(object);
+}
+
+/** Builds a test of the kernels in `sources` and says whether it failed, and its first complaint. */
+async function outcome(sources, folder, test, under) {
+  const program = join(folder, test);
+  const watched = under ? [`-fsanitize=${under}`] : [];
+  const files = [`test/native/cuda/${test}.cc`, ...(ENGINE[test] ?? []), ...(await common(under))];
+  await compile(sources, ...watched, ...files, "-o", program);
+  // GCC 12's race detector cannot place its shadow memory where newer kernels randomise addresses.
+  const [command, args] = under === "thread" ? ["setarch", ["-R", program]] : [program, []];
+  const env = { ...process.env, TSAN_OPTIONS: "history_size=7 halt_on_error=1" };
+  const { status, said } = await run(command, args, { env, timeout: 600_000 });
+  const complaint = /FAIL .*\n.*|SUMMARY: .*/.exec(said)?.[0] ?? "";
   return { failed: status !== 0, complaint: complaint.replace(/\s+/g, " ").slice(0, 140) };
 }
 
-const asked = process.argv.slice(2);
-const chosen = MUTANTS.filter(({ name }) => asked.length === 0 || asked.some((word) => name.includes(word)));
-const folder = mkdtempSync(join(tmpdir(), "matryoshka-mutants-"));
-let survivors = 0;
-try {
-  for (const part of ["native/cuda", "native/simt", "native/engine", "native/model", "test/native"])
-    cpSync(join(root, part), join(folder, part), { recursive: true });
-  for (const { name, file, from, to, test, under } of chosen) {
-    const path = join(folder, file);
-    const source = readFileSync(path, "utf8");
+/** Whether the test failed where a bug was planted, and passed where none was. */
+async function check({ name, file, from, to, test, under }) {
+  const start = performance.now();
+  const folder = mkdtempSync(join(scratch, "one-"));
+  if (file) {
+    for (const part of PARTS) cpSync(join(root, part), join(folder, part), { recursive: true });
+    const source = readFileSync(join(root, file), "utf8");
     if (!source.includes(from)) throw new Error(`Mutant "${name}" no longer applies: ${file} has no ${JSON.stringify(from)}`);
-    writeFileSync(path, source.replace(from, to));
-    compile(folder, test, under, join(folder, "mutant"));
-    writeFileSync(path, source);
-    const { failed, complaint } = caught(join(folder, "mutant"), under);
-    if (!failed) survivors++;
-    console.log(`${failed ? "caught  " : "SURVIVED"} ${name}${under ? ` (under the ${under} sanitizer)` : ""}: ${complaint}`);
+    writeFileSync(join(folder, file), source.replace(from, to));
   }
-} finally {
+  const { failed, complaint } = await outcome(file ? folder : root, folder, test, under);
+  const word = file ? (failed ? "caught  " : "SURVIVED") : failed ? "FAILED  " : "passed  ";
+  const seconds = ((performance.now() - start) / 1e3).toFixed(0);
+  console.log(`${word} ${name}${under ? ` (under the ${under} sanitizer)` : ""}, ${seconds} s${complaint ? `: ${complaint}` : ""}`);
   rmSync(folder, { recursive: true, force: true });
+  return failed === Boolean(file);
 }
-console.log(`${chosen.length - survivors} of ${chosen.length} mutants caught`);
-process.exitCode = survivors > 0 ? 1 : 0;
+
+const asked = process.argv.slice(2);
+const chosen = asked.includes("--all")
+  ? MUTANTS
+  : MUTANTS.filter(({ name, quick }) => (asked.length === 0 ? quick : asked.some((word) => name.includes(word))));
+const clean = TESTS.map((test) => ({ name: test, test, under: "thread" }));
+// The longest first, so that no core is idle at the end.
+const waiting = [...clean, ...chosen.toSorted((a, b) => Number(b.under === "thread") - Number(a.under === "thread"))];
+let wrong = 0;
+try {
+  await Promise.all([common("thread"), common(undefined)]);
+  const worker = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) if (!(await check(next))) wrong++;
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+console.log(`${clean.length} tests under ThreadSanitizer, ${chosen.length} of ${MUTANTS.length} mutants: ${wrong} went wrong`);
+process.exitCode = wrong > 0 ? 1 : 0;
