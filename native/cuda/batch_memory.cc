@@ -21,8 +21,8 @@ ActiveSetView take_active_set(Carver& carver, const BatchSizes& sizes) {
 
 }  // namespace
 
-BatchSizes BatchSizes::of(const TokenBatch& batch, int exits, int query_block) {
-  BatchSizes s{batch.sequences(), batch.tokens(), batch.lists(), 0, exits};
+BatchSizes BatchSizes::of(const TokenBatch& batch, int exits, bool compensated, int query_block) {
+  BatchSizes s{batch.sequences(), batch.tokens(), batch.lists(), 0, exits, compensated};
   if (s.sequences >= 1 << (31 - kBlockBits))
     throw Error("ERR_INVALID_ARGUMENT", "Expected fewer than " + std::to_string(1 << (31 - kBlockBits)) + " sequences in a batch but received " +
                                             std::to_string(s.sequences) + "; send fewer at a time");
@@ -63,7 +63,10 @@ void write(const BatchInput& staging, const TokenBatch& batch, int position_offs
 }
 
 BatchResults::BatchResults(Carver& carver, const BatchSizes& sizes)
-    : logits(carver.take<float>(static_cast<size_t>(sizes.sequences) * sizes.exits)), exit_layers(carver.take<unsigned char>(sizes.sequences)) {}
+    : logits(carver.take<float>(static_cast<size_t>(sizes.sequences) * sizes.exits)),
+      estimates(sizes.compensated ? carver.take<float>(static_cast<size_t>(sizes.sequences) * sizes.exits) : nullptr),
+      units(sizes.compensated ? carver.take<float>(static_cast<size_t>(sizes.sequences) * sizes.exits) : nullptr),
+      exit_layers(carver.take<unsigned char>(sizes.sequences)) {}
 
 BatchActivations::BatchActivations(Carver& carver, const BatchSizes& sizes, const PaddedShape& shape, ElementType type) {
   const size_t element = bytes_of(type), tokens = sizes.tokens * element, sequences = sizes.sequences * element;

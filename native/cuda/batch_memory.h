@@ -12,8 +12,9 @@ namespace matryoshka::cuda {
 /// Sizes that the host knows before anything runs; the device's own sizes only shrink from here.
 struct BatchSizes {
   int sequences = 0, tokens = 0, lists = 0, work_items = 0, exits = 0;
+  bool compensated = false;
 
-  static BatchSizes of(const TokenBatch& batch, int exits, int query_block);
+  static BatchSizes of(const TokenBatch& batch, int exits, bool compensated, int query_block);
 };
 
 /// What the host writes, in one block that is uploaded at once: it looks the same on both sides.
@@ -29,6 +30,7 @@ void write(const BatchInput& staging, const TokenBatch& batch, int position_offs
 /// What the host reads, in one block that is downloaded at once.
 struct BatchResults {
   float* logits;               ///< [sequences, exits]
+  float *estimates, *units;    ///< [sequences, exits] each; null where the model has no compensations
   unsigned char* exit_layers;  ///< [sequences]
   BatchResults(Carver& carver, const BatchSizes& sizes);
 };

@@ -56,7 +56,7 @@ class CudaBackend final : public Backend, private Ops {
     if (states) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected device cpu for scoring rows: a GPU gives scores only");
     if (queued_) stream_->wait();  // a cancelled batch may still be reading its staging memory
     queued_ = false;
-    sizes_ = BatchSizes::of(batch, exits, kernels_.query_block);
+    sizes_ = BatchSizes::of(batch, exits, checkpoint_->compensated(), kernels_.query_block);
     Carver count(nullptr);
     BatchInput(count, sizes_);
     const size_t input_bytes = count.bytes();
@@ -94,8 +94,6 @@ class CudaBackend final : public Backend, private Ops {
 
   void decide(const ExitRule& rule, int exit) override {
     if (rule.kind == RuleKind::none) return;
-    if (checkpoint_->compensated())
-      throw Error("ERR_UNSUPPORTED_DEVICE", "Expected device cpu for exit rules over this model's compensation networks: the kernels read affine ones only");
     if (!rule.difficulty.empty() && !has_difficulty_) {
       std::memcpy(staged_difficulty_, rule.difficulty.data(), sizeof(float) * sizes_.sequences);
       stream_->upload(activations_->difficulty, staged_difficulty_, sizeof(float) * sizes_.sequences);
@@ -123,7 +121,12 @@ class CudaBackend final : public Backend, private Ops {
     stream_->wait();
     queued_ = false;
     scores.reset(0, sizes_.exits, false, 0);
-    scores.logits.assign(staged_results_->logits, staged_results_->logits + static_cast<size_t>(sizes_.sequences) * sizes_.exits);
+    const size_t size = static_cast<size_t>(sizes_.sequences) * sizes_.exits;
+    scores.logits.assign(staged_results_->logits, staged_results_->logits + size);
+    if (sizes_.compensated) {
+      scores.estimates.assign(staged_results_->estimates, staged_results_->estimates + size);
+      scores.units.assign(staged_results_->units, staged_results_->units + size);
+    }
     scores.exit_layers.assign(staged_results_->exit_layers, staged_results_->exit_layers + sizes_.sequences);
   }
 
@@ -222,7 +225,13 @@ class CudaBackend final : public Backend, private Ops {
       rows = activations_->pooled;
       token_rows = false;
     }
-    const HeadArgs args{active_, rows, token_rows, head.weight, head.bias, results_->logits, model_.shape.hidden, sizes_.exits, exit};
+    HeadArgs args{active_, rows, token_rows, head.weight, head.bias, results_->logits, model_.shape.hidden, sizes_.exits, exit, nullptr, nullptr, {}};
+    if (sizes_.compensated) {
+      const DeviceModel::Compensation& c = model_.compensations[exit];
+      args.estimates = results_->estimates;
+      args.units = results_->units;
+      args.compensation = {c.hidden_weight, c.hidden_bias, c.output, {c.output_bias[0], c.output_bias[1]}, c.units};
+    }
     stream_->launch(kernels_.head[model_.shape.row_width_index], &args);
   }
 
@@ -233,7 +242,8 @@ class CudaBackend final : public Backend, private Ops {
     DecideArgs args{};
     args.active = active_;
     args.lists = sizes_.lists;
-    args.logits = results_->logits;
+    args.logits = sizes_.compensated ? results_->estimates : results_->logits;
+    args.units = results_->units;
     args.exits = sizes_.exits;
     args.rule = rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence;
     args.over_list = rule.over_list;

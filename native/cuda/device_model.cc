@@ -78,6 +78,11 @@ class Uploader {
     stream_.upload(to, padded.data(), padded.size() * sizeof(float));
     return to;
   }
+  float* floats(const std::vector<float>& values) {
+    float* const to = carver_.take<float>(values.size());
+    if (writes_) stream_.upload(to, values.data(), values.size() * sizeof(float));
+    return to;
+  }
   DeviceModel::Linear linear(const LinearSource& source, Axis rows, Axis columns) {
     return {matrix(source.weights, rows, columns), bias(source.biases, rows), rows.places(), columns.places()};
   }
@@ -94,10 +99,10 @@ class Uploader {
   std::vector<char> slab_;
 };
 
-float scalar(const Tensor* tensor) {
-  float value;
-  widen(*tensor, 0, 1, &value);
-  return value;
+std::vector<float> widened(const Tensor* tensor) {
+  std::vector<float> values(tensor->count());
+  widen(*tensor, 0, values.size(), values.data());
+  return values;
 }
 
 }  // namespace
@@ -131,7 +136,22 @@ void DeviceModel::lay_out(const Checkpoint& checkpoint, Uploader& up) {
     const HeadSource source = checkpoint.head(static_cast<int>(exit));
     if (source.dense_weight) heads[exit].dense = up.linear({{source.dense_weight}, {source.dense_bias}, a.hidden, a.hidden}, hidden, hidden);
     heads[exit].weight = up.vector(source.weight, shape.hidden);
-    heads[exit].bias = scalar(source.bias);
+    heads[exit].bias = widened(source.bias)[0];
+  }
+  for (size_t exit = 0; exit < compensations.size(); ++exit) {
+    Compensation& to = compensations[exit];
+    if (exit + 1 == compensations.size()) {
+      to.output = up.floats({1, 0});
+      continue;
+    }
+    const CompensationSource source = checkpoint.compensation(static_cast<int>(exit));
+    const std::vector<float> bias = widened(source.output_bias);
+    std::copy(bias.begin(), bias.end(), to.output_bias);
+    to.output = up.floats(widened(source.output_weight));
+    if (!source.hidden_weight) continue;
+    to.units = static_cast<int>(source.hidden_bias->count());
+    to.hidden_weight = up.matrix({source.hidden_weight}, plain(to.units, to.units), hidden);
+    to.hidden_bias = up.floats(widened(source.hidden_bias));
   }
 }
 
@@ -140,6 +160,7 @@ DeviceModel::DeviceModel(const Checkpoint& checkpoint, ElementType element, Stre
   checkpoint.check_finite();
   layers.resize(checkpoint.architecture().layers);
   heads.resize(checkpoint.exit_layers().size());
+  if (checkpoint.compensated()) compensations.resize(heads.size());
   Uploader count(stream, element, nullptr);
   lay_out(checkpoint, count);
   memory_.reserve(count.bytes());

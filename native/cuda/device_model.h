@@ -33,11 +33,20 @@ class DeviceModel {
     float bias = 0;
   };
 
+  struct Compensation {
+    void* hidden_weight = nullptr;  ///< [units, shape.hidden] elements
+    float *hidden_bias = nullptr, *output = nullptr;
+    float output_bias[2] = {};
+    int units = 0;
+  };
+
   PaddedShape shape;
   void *word = nullptr, *position = nullptr, *type = nullptr;  ///< [rows, shape.hidden] elements
   Norm embedding_norm;
   std::vector<Layer> layers;
   std::vector<Head> heads;
+  /// One for each exit, the last one's the identity; or none.
+  std::vector<Compensation> compensations;
 
  private:
   /// Everything there is, in the order of use; twice, to count and to write.

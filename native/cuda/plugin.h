@@ -9,7 +9,7 @@
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 1;
+constexpr int kPluginVersion = 2;
 
 struct PluginDevice {
   char name[128];

@@ -12,7 +12,8 @@ enum class Rule : uint8_t { confidence, top_k };
 struct DecideArgs {
   ActiveSetView active;
   int lists;
-  const float* logits;  ///< [n, exits] by sequence of the batch
+  const float* logits;  ///< [n, exits] by sequence of the batch, or what compensations make of them
+  const float* units;   ///< [n, exits] what half-widths are multiples of; null: all 1
   int exits;
   Rule rule;
   bool over_list;
@@ -95,9 +96,11 @@ class ListDecision {
   DEVICE float logit(int i, int exit) const { return load(args_.logits + static_cast<size_t>(sequence(i)) * args_.exits + exit); }
   DEVICE float estimate(int i) const { return add_exact(mul_exact(args_.slope, logit(i, args_.exit)), args_.offset); }
   DEVICE float width(int i, float a) const {
-    if (!args_.has_previous) return add_exact(args_.width, mul_exact(args_.trend, 0.f));
+    const float unit = args_.units ? load(args_.units + static_cast<size_t>(sequence(i)) * args_.exits + args_.exit) : 1;
+    const float constant = mul_exact(args_.width, unit);
+    if (!args_.has_previous) return add_exact(constant, mul_exact(args_.trend, 0.f));
     const float before = add_exact(mul_exact(args_.previous_slope, logit(i, args_.previous_exit)), args_.previous_offset);
-    return add_exact(args_.width, mul_exact(args_.trend, fabsf(add_exact(a, -before))));
+    return add_exact(constant, mul_exact(args_.trend, fabsf(add_exact(a, -before))));
   }
 
   /// 1 / Σ exp(a - max a) over what is finite. One thread adds, in the list's order: a sum's bits depend on it.

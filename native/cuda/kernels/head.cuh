@@ -1,10 +1,19 @@
-// logits[sequence, exit] = weight · row + bias, a warp a sequence.
+// logits[sequence, exit] = weight · row + bias, and what the exit's compensation makes of it; a warp a sequence.
 #pragma once
 
 #include "cuda/kernels/active_set.cuh"
 #include "cuda/kernels/row.cuh"
 
 namespace matryoshka::cuda {
+
+/// engine/compensation.h on the device. Without hidden units, affine in the logit.
+struct CompensationArgs {
+  const void* hidden_weight;  ///< [units, stride] elements
+  const float* hidden_bias;   ///< [units]
+  const float* output;        ///< [2, units + 1], the last column the logit's
+  float output_bias[2];
+  int units;
+};
 
 struct HeadArgs {
   ActiveSetView active;
@@ -14,7 +23,11 @@ struct HeadArgs {
   float bias;
   float* logits;        ///< [n, exits] by sequence of the batch
   int stride, exits, exit;
+  float *estimates, *units;       ///< [n, exits] likewise; null where the model has no compensations
+  CompensationArgs compensation;
 };
+
+constexpr float kLargestLogUnit = 6;
 
 template <class E, int kWidth>
 KERNEL(kRowThreads, 1)
@@ -24,7 +37,20 @@ head(HeadArgs args) {
     Row<E, kWidth> row(args.stride);
     row.add(row_of<E>(args.rows, args.token_rows ? load(args.active.cu_seqlens + s) : s, args.stride));
     const float logit = row.dot(args.weight) + args.bias;
-    if (thread_index() % 32 == 0) store(args.logits + static_cast<size_t>(load(args.active.sequences + s)) * args.exits + args.exit, logit);
+    const size_t at = static_cast<size_t>(load(args.active.sequences + s)) * args.exits + args.exit;
+    if (thread_index() % 32 == 0) store(args.logits + at, logit);
+    if (!args.estimates) continue;
+    const CompensationArgs& c = args.compensation;
+    float score = c.output_bias[0] + load(c.output + c.units) * logit, log_unit = c.output_bias[1] + load(c.output + 2 * c.units + 1) * logit;
+    for (int m = 0; m < c.units; ++m) {
+      const float z = tanhf(row.dot(row_of<E>(c.hidden_weight, m, args.stride)) + load(c.hidden_bias + m));
+      score += load(c.output + m) * z;
+      log_unit += load(c.output + c.units + 1 + m) * z;
+    }
+    if (thread_index() % 32 == 0) {
+      store(args.estimates + at, score);
+      store(args.units + at, expf(fminf(fmaxf(log_unit, -kLargestLogUnit), kLargestLogUnit)));
+    }
   }
 }
 

@@ -129,8 +129,8 @@ TEST("survivors score bit for bit what they score without exits, in every precis
   }
 }
 
-TEST("every document stops in f32 where the CPU backend stops it, over random lists and rules") {
-  const Shape shape{4, 32, 2, 48, 50, 24};
+/// A model without compensations, and one with.
+void check_exits(const Shape& shape) {
   const RandomModel model(shape, 13);
   const Checkpoint& checkpoint = *model.checkpoint();
   const auto device = emulated(model, ElementType::f32);
@@ -150,6 +150,31 @@ TEST("every document stops in f32 where the CPU backend stops it, over random li
   }
   std::printf("%d lists: %d documents stopped, %d ran to the end\n", lists, stopped, kept);
   CHECK(kSanitized || (stopped > 200 && kept > 200));
+}
+
+TEST("every document stops in f32 where the CPU backend stops it, over random lists and rules") {
+  check_exits({4, 32, 2, 48, 50, 24});
+  check_exits({4, 32, 2, 48, 50, 24, 5});
+}
+
+TEST("compensations say on the device what they say on the CPU, in every precision") {
+  for (const int units : {0, 3, 40}) {
+    const Shape shape{3, 40, 5, 50, 50, 24, units};
+    const RandomModel model(shape, 17);
+    std::mt19937 random(9);
+    const TokenBatch batch = random_batch(random, shape, {5, 2}, 12);
+    const ExitPlan plan = full_plan(*model.checkpoint());
+    const Scores expected = run(*make_reference_backend(model.checkpoint()), *model.checkpoint(), batch, plan);
+    for (const ElementType type : kTypes) {
+      const Scores found = run(*emulated(model, type), *model.checkpoint(), batch, plan);
+      const double bound = type == ElementType::f32 ? 2e-5 : type == ElementType::bf16 ? 0.3 : 0.04;
+      CHECK_EQ(found.estimates.size(), expected.estimates.size());
+      for (size_t i = 0; i < expected.estimates.size(); ++i) {
+        CHECK(std::fabs(found.estimates[i] - expected.estimates[i]) < bound);
+        CHECK(std::fabs(std::log(found.units[i] / expected.units[i])) < bound);
+      }
+    }
+  }
 }
 
 TEST("a pair's score has the same bits alone and in company") {

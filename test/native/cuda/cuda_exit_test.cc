@@ -77,7 +77,7 @@ ExitRule random_rule(std::mt19937& random, int sequences) {
   return rule;
 }
 
-std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const std::vector<float>& logits, int exits) {
+std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const Scores& scores) {
   const int n = set.counts[kSequences];
   std::vector<float> low(n, NAN), high(n, NAN);
   std::vector<double> terms(n, NAN);
@@ -85,7 +85,8 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
   const ExitHead& head = rule.heads[at];
   const ExitHead before = at ? rule.heads[at - 1] : ExitHead();
   const DecideArgs args{set.view(),    static_cast<int>(set.list_offsets.size()) - 1,
-                        logits.data(), exits,
+                        scores.estimates.empty() ? scores.logits.data() : scores.estimates.data(),
+                        scores.units.empty() ? nullptr : scores.units.data(), scores.exits,
                         rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence,
                         rule.over_list, at > 0,
                         head.exit,     before.exit,
@@ -110,16 +111,19 @@ TEST("the device decides as the engine does, bit for bit, over random lists, rul
     for (int round = 0; round < (kSanitized ? 4 : 60); ++round) {
       const Lists l(random, 4, round % 5 == 0 ? 300 : 30);
       const int n = l.batch.sequences();
-      const std::vector<float> logits = random_logits(random, static_cast<size_t>(n) * 3);
       Scores scores;
       scores.exits = 3;
-      scores.logits = logits;
+      scores.logits = random_logits(random, static_cast<size_t>(n) * 3);
+      if (round % 2) {  // of a model with compensations
+        scores.estimates = random_logits(random, scores.logits.size());
+        for (size_t i = 0; i < scores.logits.size(); ++i) scores.units.push_back(static_cast<float>(random() % 1000 + 1) / 300);
+      }
       const ExitRule rule = random_rule(random, n);
       DeviceSet set(l.active, 64);
       for (int at = 0; at < 2; ++at) {
         std::vector<uint8_t> expected;
         decide(rule, at, l.active, scores, expected);
-        CHECK(decide_on_device(rule, at, set, logits, 3) == expected);
+        CHECK(decide_on_device(rule, at, set, scores) == expected);
         for (const uint8_t stop : expected) ++(stop ? stopped : kept);
       }
       lists += 4;

@@ -144,7 +144,7 @@ TEST("a sequence's score is read off its own row into its own place") {
 
     for (const bool token_rows : {true, false}) {
       auto logits = poisoned<float>(40 * kExits);
-      run<HeadArgs, head<float, 1024>>(kRows, {active, token_rows ? hidden.data() : scoring.data(), token_rows, weight.data(), 0.25f, logits.data(), kStride, kExits, kExit});
+      run<HeadArgs, head<float, 1024>>(kRows, {active, token_rows ? hidden.data() : scoring.data(), token_rows, weight.data(), 0.25f, logits.data(), kStride, kExits, kExit, nullptr, nullptr, {}});
       for (int i = 0; i < 40 * kExits; ++i) {
         const int s = i / kExits / 2;
         if (i % kExits != kExit || i / kExits % 2 == 0 || s >= 19) {

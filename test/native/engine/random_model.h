@@ -12,6 +12,7 @@ namespace matryoshka::check {
 
 struct Shape {
   int layers = 5, hidden = 24, heads = 3, intermediate = 40, vocab = 50, positions = 40;
+  int compensation = -1;  ///< hidden units of every exit's but the last; -1 for none
 };
 
 /// A layer-wise BERT with an exit after every layer, its files kept as long as it lives.
