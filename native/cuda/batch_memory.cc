@@ -35,6 +35,27 @@ BatchSizes BatchSizes::of(const TokenBatch& batch, int exits, bool compensated, 
   return s;
 }
 
+namespace {
+
+/// Up to a quarter more: 1.25, 1.5, 1.75 or 2 times a power of two.
+int with_room(int size, int before) {
+  if (size <= before) return before;
+  int step = 16;
+  while (step * 4 < size) step *= 2;
+  return (size + step - 1) / step * step;
+}
+
+}  // namespace
+
+BatchSizes BatchSizes::roomier(const BatchSizes& before) const {
+  BatchSizes s = *this;
+  s.sequences = with_room(sequences, before.sequences);
+  s.tokens = with_room(tokens, before.tokens);
+  s.lists = with_room(lists, before.lists);
+  s.work_items = with_room(work_items, before.work_items);
+  return s;
+}
+
 BatchInput::BatchInput(Carver& carver, const BatchSizes& sizes)
     : tokens(carver.take<int>(sizes.tokens)),
       positions(carver.take<int>(sizes.tokens)),
@@ -60,6 +81,7 @@ void write(const BatchInput& staging, const TokenBatch& batch, int position_offs
   active.counts[kSequences] = n;
   active.counts[kRows] = tokens;
   active.counts[kWorkItems] = items;
+  active.counts[kLists] = batch.lists();
 }
 
 BatchResults::BatchResults(Carver& carver, const BatchSizes& sizes)

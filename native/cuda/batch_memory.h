@@ -14,6 +14,9 @@ struct BatchSizes {
   int sequences = 0, tokens = 0, lists = 0, work_items = 0, exits = 0;
   bool compensated = false;
 
+  /// Sizes that hold this batch and those before it, with room: what memory is laid out for. Batches of one layout have
+  /// the same addresses everywhere, and so the same launches.
+  BatchSizes roomier(const BatchSizes& before) const;
   static BatchSizes of(const TokenBatch& batch, int exits, bool compensated, int query_block);
 };
 

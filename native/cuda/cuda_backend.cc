@@ -56,35 +56,19 @@ class CudaBackend final : public Backend, private Ops {
     if (states) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected device cpu for scoring rows: a GPU gives scores only");
     if (queued_) stream_->wait();  // a cancelled batch may still be reading its staging memory
     queued_ = false;
+    launches_.clear();
     sizes_ = BatchSizes::of(batch, exits, checkpoint_->compensated(), kernels_.query_block);
-    Carver count(nullptr);
-    BatchInput(count, sizes_);
-    const size_t input_bytes = count.bytes();
-    BatchResults(count, sizes_);
-    const size_t results_bytes = count.bytes() - input_bytes;
-    const size_t host_bytes = count.bytes() + sizes_.sequences * sizeof(float);
-    BatchActivations(count, sizes_, model_.shape, type_);
-    staging_.reserve(host_bytes);
-    memory_.reserve(count.bytes());
-
-    Carver host(staging_.data()), device(memory_.data());
-    const BatchInput staged(host, sizes_);
-    input_.emplace(device, sizes_);
-    staged_results_.emplace(host, sizes_);
-    results_.emplace(device, sizes_);
-    results_bytes_ = results_bytes;
-    staged_difficulty_ = host.take<float>(0);
-    activations_.emplace(device, sizes_, model_.shape, type_);
+    lay_out();
     active_ = input_->active;
     spare_ = activations_->other;
     hidden_ = 0;
     mapped_ = compacted_ = has_difficulty_ = false;
 
-    write(staged, batch, a_.position_offset, kernels_.query_block);
+    write(*staged_input_, batch, a_.position_offset, kernels_.query_block);
     queued_ = true;
-    stream_->upload(memory_.data(), staging_.data(), input_bytes);
+    stream_->upload(memory_.data(), staging_.data(), input_bytes_);
     stream_->fill(results_->logits, 0xff, reinterpret_cast<char*>(results_->exit_layers) - reinterpret_cast<char*>(results_->logits));  // NaN
-    stream_->fill(results_->exit_layers, 0, sizes_.sequences);
+    stream_->fill(results_->exit_layers, 0, layout_.sequences);
   }
 
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
@@ -100,23 +84,23 @@ class CudaBackend final : public Backend, private Ops {
       has_difficulty_ = true;
     }
     const DecideArgs decide = decide_args(rule, exit);
-    stream_->launch(stream_->kernels().decide, &decide);
+    launches_.add(stream_->kernels().decide, decide);
     const CompactArgs compact{active_,
                               spare_,
                               activations_->stop,
                               activations_->slots,
                               results_->exit_layers,
                               static_cast<unsigned char>(checkpoint_->exit_layers()[exit]),
-                              sizes_.lists,
                               kernels_.query_block};
-    stream_->launch(stream_->kernels().compact, &compact);
+    launches_.add(stream_->kernels().compact, compact);
     std::swap(active_, spare_);
     const MapRowsArgs map{active_, activations_->row_map};
-    stream_->launch(stream_->kernels().map_rows, &map);
+    launches_.add(stream_->kernels().map_rows, map);
     mapped_ = compacted_ = true;
   }
 
   void finish(Scores& scores) override {
+    stream_->run(launches_);
     stream_->download(staged_results_->logits, results_->logits, results_bytes_);
     stream_->wait();
     queued_ = false;
@@ -133,6 +117,39 @@ class CudaBackend final : public Backend, private Ops {
   std::string describe() const override { return stream_->describe() + " " + name_of(type_); }
 
  private:
+  /// A layout is kept while it holds what comes and is not eight times too large, since all of the input is uploaded.
+  void lay_out() {
+    const bool wasteful = layout_.tokens > 8 * sizes_.tokens;
+    try {
+      take_memory(sizes_.roomier(wasteful ? BatchSizes() : layout_));
+    } catch (const Error& error) {
+      if (error.code() != "ERR_OUT_OF_MEMORY") throw;
+      take_memory(sizes_);  // without the room, it may fit
+    }
+  }
+
+  void take_memory(const BatchSizes& layout) {
+    layout_ = BatchSizes();
+    Carver count(nullptr);
+    BatchInput(count, layout);
+    input_bytes_ = count.bytes();
+    BatchResults(count, layout);
+    results_bytes_ = count.bytes() - input_bytes_;
+    const size_t host_bytes = count.bytes() + layout.sequences * sizeof(float);
+    BatchActivations(count, layout, model_.shape, type_);
+    staging_.reserve(host_bytes);
+    memory_.reserve(count.bytes());
+
+    Carver host(staging_.data()), device(memory_.data());
+    staged_input_.emplace(host, layout);
+    input_.emplace(device, layout);
+    staged_results_.emplace(host, layout);
+    results_.emplace(device, layout);
+    staged_difficulty_ = host.take<float>(0);
+    activations_.emplace(device, layout, model_.shape, type_);
+    layout_ = layout;
+  }
+
   bool tokens() const { return rows_ == Rows::tokens; }
   /// How many rows the ops work on: an address in device memory.
   const int* row_count() const { return active_.counts + (tokens() ? kRows : kSequences); }
@@ -171,18 +188,18 @@ class CudaBackend final : public Backend, private Ops {
                          a_.hidden,
                          model_.shape.hidden,
                          a_.norm_eps};
-    stream_->launch(kernels_.embed[model_.shape.row_width_index], &args);
+    launches_.add(kernels_.embed[model_.shape.row_width_index], args);
   }
 
   void gather() override {
     const int row_chunks = static_cast<int>(model_.shape.hidden * bytes_of(type_) / 16);
     const GatherArgs args{active_, activations_->hidden[hidden_], activations_->scoring, row_chunks};
-    stream_->launch(stream_->kernels().gather, &args);
+    launches_.add(stream_->kernels().gather, args);
   }
 
   void multiply(const DeviceModel::Linear& linear, const void* input, const int* map, const int* rows, void* output, Activation activation) {
     const GemmArgs args{input, map, linear.weight, linear.bias, output, rows, linear.n, linear.k};
-    stream_->launch(kernels_.gemm[static_cast<int>(activation)], &args);
+    launches_.add(kernels_.gemm[static_cast<int>(activation)], args);
   }
 
   void linear(int layer, Projection which, Slot in, Slot out) override {
@@ -200,7 +217,7 @@ class CudaBackend final : public Backend, private Ops {
                              compacted_,
                              model_.shape.heads,
                              1 / std::sqrt(static_cast<float>(a_.head_dim))};
-    stream_->launch(kernels_.attention[model_.shape.head_dim_index], &args);
+    launches_.add(kernels_.attention[model_.shape.head_dim_index], args);
   }
 
   void residual(int layer, Site site) override {
@@ -213,7 +230,7 @@ class CudaBackend final : public Backend, private Ops {
     }
     const ResidualArgs args{row_count(), map, from, slot(Slot::branch), norm.weight, norm.bias, slot(Slot::hidden), a_.hidden, model_.shape.hidden,
                             a_.norm_eps};
-    stream_->launch(kernels_.residual[model_.shape.row_width_index], &args);
+    launches_.add(kernels_.residual[model_.shape.row_width_index], args);
   }
 
   void head(int exit) override {
@@ -232,7 +249,7 @@ class CudaBackend final : public Backend, private Ops {
       args.units = results_->units;
       args.compensation = {c.hidden_weight, c.hidden_bias, c.output, {c.output_bias[0], c.output_bias[1]}, c.units};
     }
-    stream_->launch(kernels_.head[model_.shape.row_width_index], &args);
+    launches_.add(kernels_.head[model_.shape.row_width_index], args);
   }
 
   DecideArgs decide_args(const ExitRule& rule, int exit) const {
@@ -241,7 +258,6 @@ class CudaBackend final : public Backend, private Ops {
     const ExitHead before = at > 0 ? rule.heads[at - 1] : ExitHead();
     DecideArgs args{};
     args.active = active_;
-    args.lists = sizes_.lists;
     args.logits = sizes_.compensated ? results_->estimates : results_->logits;
     args.units = results_->units;
     args.exits = sizes_.exits;
@@ -278,12 +294,13 @@ class CudaBackend final : public Backend, private Ops {
 
   // Of the batch under way. The host follows which buffer is current; it never knows how much is in it.
   bool queued_ = false;
-  BatchSizes sizes_;
-  std::optional<BatchInput> input_;
+  BatchSizes sizes_, layout_;
+  LaunchSequence launches_;
+  std::optional<BatchInput> input_, staged_input_;
   std::optional<BatchResults> results_, staged_results_;
   std::optional<BatchActivations> activations_;
   float* staged_difficulty_ = nullptr;
-  size_t results_bytes_ = 0;
+  size_t input_bytes_ = 0, results_bytes_ = 0;
   ActiveSetView active_{}, spare_{};
   Rows rows_ = Rows::tokens;
   int hidden_ = 0;          // the current one of the two buffers

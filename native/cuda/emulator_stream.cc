@@ -30,10 +30,13 @@ class EmulatorStream final : public Stream {
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void fill(void* to, uint8_t value, size_t bytes) override { std::memset(to, value, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void launch(const Kernel& kernel, const void* args) override {
-    // POSIX: function pointers survive the way through const void*.
-    const auto entry = reinterpret_cast<void (*)(const void*)>(const_cast<void*>(kernel.entry));
-    simt::launch(entry, args, kernel.one_block ? 1 : kBlocks, kernel.threads, kernel.shared_bytes);
+  void run(const LaunchSequence& sequence) override {
+    for (size_t i = 0; i < sequence.size(); ++i) {
+      const Kernel& kernel = sequence.kernel(i);
+      // POSIX: function pointers survive the way through const void*.
+      const auto entry = reinterpret_cast<void (*)(const void*)>(const_cast<void*>(kernel.entry));
+      simt::launch(entry, sequence.args(i), kernel.one_block ? 1 : kBlocks, kernel.threads, kernel.shared_bytes);
+    }
   }
   void wait() override {}
 };

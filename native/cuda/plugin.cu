@@ -7,6 +7,8 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <string>
+#include <utility>
 
 #include "cuda/kernels/instances.cuh"
 
@@ -18,7 +20,17 @@ struct Queue {
   int multiprocessors = 0;
   cudaStream_t stream = nullptr;
   std::map<const void*, int> blocks;  ///< of each kernel that has run: how many the device holds at once
+  std::map<std::string, cudaGraphExec_t> graphs;  ///< of sequences that have run, by their key
+  bool graphs_work = true;
+
+  void forget_graphs() {
+    for (const auto& [key, graph] : graphs) cudaGraphExecDestroy(graph);  // one that still runs is kept until it is done
+    graphs.clear();
+  }
 };
+
+/// A server has a handful of rules and sizes; whoever has more pays for capturing now and then.
+constexpr size_t kMostGraphs = 64;
 
 const char* sentence(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return nullptr;
@@ -68,6 +80,7 @@ const char* open(int index, void** stream) {
 
 void close(void* stream) {
   Queue& queue = queue_of(stream);
+  queue.forget_graphs();
   cudaStreamDestroy(queue.stream);
   delete &queue;
 }
@@ -133,12 +146,46 @@ const char* blocks_of(Queue& queue, const Kernel& kernel, int& blocks) {
   return nullptr;
 }
 
-const char* launch(void* stream, const Kernel* kernel, const void* args) {
+const char* launch_all(Queue& queue, const PluginLaunch* launches, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const Kernel& kernel = *launches[i].kernel;
+    void* parameters[] = {const_cast<void*>(launches[i].args)};  // the runtime copies what it points to
+    const dim3 blocks(queue.blocks.at(kernel.entry)), threads(kernel.threads);
+    if (const char* error = sentence(cudaLaunchKernel(kernel.entry, blocks, threads, parameters, kernel.shared_bytes, queue.stream), kernel.name)) return error;
+  }
+  return nullptr;
+}
+
+/// The sequence as a graph, or null where the driver would not have it: then launches are launched one by one for good.
+cudaGraphExec_t captured(Queue& queue, const PluginLaunch* launches, size_t count) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  if (cudaStreamBeginCapture(queue.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
+    const char* const error = launch_all(queue, launches, count);
+    if (cudaStreamEndCapture(queue.stream, &graph) == cudaSuccess && !error) cudaGraphInstantiate(&executable, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+  }
+  cudaGetLastError();
+  queue.graphs_work = executable != nullptr;
+  return executable;
+}
+
+const char* run(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes) {
   Queue& queue = queue_of(stream);
-  int blocks = 1;
-  if (const char* error = blocks_of(queue, *kernel, blocks)) return error;
-  void* parameters[] = {const_cast<void*>(args)};  // the runtime copies what it points to
-  return sentence(cudaLaunchKernel(kernel->entry, dim3(blocks), dim3(kernel->threads), parameters, kernel->shared_bytes, queue.stream), kernel->name);
+  for (size_t i = 0; i < count; ++i) {
+    int blocks;
+    if (const char* error = blocks_of(queue, *launches[i].kernel, blocks)) return error;
+  }
+  if (!queue.graphs_work) return launch_all(queue, launches, count);
+  std::string name(key, key_bytes);
+  auto found = queue.graphs.find(name);
+  if (found == queue.graphs.end()) {
+    const cudaGraphExec_t graph = captured(queue, launches, count);
+    if (!graph) return launch_all(queue, launches, count);
+    if (queue.graphs.size() == kMostGraphs) queue.forget_graphs();
+    found = queue.graphs.emplace(std::move(name), graph).first;
+  }
+  return sentence(cudaGraphLaunch(found->second, queue.stream), "launching a graph");
 }
 
 }  // namespace
@@ -147,6 +194,6 @@ const char* launch(void* stream, const Kernel* kernel, const void* args) {
 extern "C" __attribute__((visibility("default"))) const matryoshka::cuda::Plugin* matryoshka_cuda_plugin() {
   using namespace matryoshka::cuda;
   static const Plugin plugin = {kPluginVersion, CUDART_VERSION, devices, device,  open,  close,    kernels, allocate, release,
-                                allocate_staging, release_staging, upload, fill, launch, download, wait};
+                                allocate_staging, release_staging, upload, fill, run, download, wait};
   return &plugin;
 }

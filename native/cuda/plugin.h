@@ -9,13 +9,18 @@
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 2;
+constexpr int kPluginVersion = 3;
 
 struct PluginDevice {
   char name[128];
   int multiprocessors;
   int capability;  ///< 80 for 8.0
   size_t total_bytes, free_bytes;
+};
+
+struct PluginLaunch {
+  const Kernel* kernel;
+  const void* args;  ///< copied
 };
 
 /// Functions that can fail return null, or a sentence that says why, valid until the thread's next call.
@@ -36,7 +41,8 @@ struct Plugin {
   void (*release_staging)(void* stream, void* memory);
   const char* (*upload)(void* stream, void* to, const void* from, size_t bytes);
   const char* (*fill)(void* stream, void* to, int value, size_t bytes);
-  const char* (*launch)(void* stream, const Kernel* kernel, const void* args);
+  /// One after the other. Sequences with the same key are the same: from the second time on they are one graph.
+  const char* (*run)(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes);
   const char* (*download)(void* stream, void* to, const void* from, size_t bytes);
   const char* (*wait)(void* stream);
 };

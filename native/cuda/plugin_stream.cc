@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <vector>
+
 #include "cuda/plugin.h"
 #include "model/error.h"
 
@@ -63,7 +65,11 @@ class PluginStream final : public Stream {
 
   void upload(void* to, const void* from, size_t bytes) override { check(plugin_.upload(stream_, to, from, bytes)); }
   void fill(void* to, uint8_t value, size_t bytes) override { check(plugin_.fill(stream_, to, value, bytes)); }
-  void launch(const Kernel& kernel, const void* args) override { check(plugin_.launch(stream_, &kernel, args)); }
+  void run(const LaunchSequence& sequence) override {
+    launches_.clear();
+    for (size_t i = 0; i < sequence.size(); ++i) launches_.push_back({&sequence.kernel(i), sequence.args(i)});
+    check(plugin_.run(stream_, launches_.data(), launches_.size(), sequence.key().data(), sequence.key().size()));
+  }
   void download(void* to, const void* from, size_t bytes) override { check(plugin_.download(stream_, to, from, bytes)); }
   void wait() override { check(plugin_.wait(stream_)); }
 
@@ -86,6 +92,7 @@ class PluginStream final : public Stream {
   int index_;
   std::string name_;
   void* stream_ = nullptr;
+  std::vector<PluginLaunch> launches_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cuda/kernel_table.h"
+#include "cuda/launch_sequence.h"
 
 namespace matryoshka::cuda {
 
@@ -28,8 +29,8 @@ class Stream {
   /// Host to device. Staging memory must stay as it is until the copy has run; other memory is free on return.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, uint8_t value, size_t bytes) = 0;
-  /// Runs a kernel over its argument struct, which is copied.
-  virtual void launch(const Kernel& kernel, const void* args) = 0;
+  /// All of it, one after the other; a GPU captures a sequence once and replays it as a graph from then on.
+  virtual void run(const LaunchSequence& sequence) = 0;
   /// Device to staging memory.
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   /// The host waits until all that was queued has run. Throws what went wrong since the last wait.

@@ -6,7 +6,7 @@
 namespace matryoshka::cuda {
 
 /// Places in `counts`.
-enum Count { kSequences, kRows, kWorkItems, kCounts };
+enum Count { kSequences, kRows, kWorkItems, kLists, kCounts };
 
 /// Sequences keep their batch order, so lists stay neighbours; a list may become empty. A plain view, passed by value.
 struct ActiveSetView {

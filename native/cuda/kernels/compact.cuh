@@ -14,7 +14,6 @@ struct CompactArgs {
   int* slots;                 ///< [active + 1] scratch: how many before each stay
   unsigned char* exit_layers; ///< [n] by sequence of the batch: set for those who stop
   unsigned char layer;
-  int lists;
   int query_block;            ///< rows of queries that are one item of attention's work
 };
 
@@ -76,9 +75,11 @@ compact(CompactArgs args) {
     store(to.counts + kSequences, sequences);
     store(to.counts + kRows, rows);
     store(to.counts + kWorkItems, items);
+    store(to.counts + kLists, load(from.counts + kLists));
   }
   sync_block();
-  for (int l = thread_index(); l <= args.lists; l += kCompactThreads) store(to.list_offsets + l, load(args.slots + load(from.list_offsets + l)));
+  const int lists = load(from.counts + kLists);
+  for (int l = thread_index(); l <= lists; l += kCompactThreads) store(to.list_offsets + l, load(args.slots + load(from.list_offsets + l)));
 }
 
 struct MapRowsArgs {

@@ -11,7 +11,6 @@ enum class Rule : uint8_t { confidence, top_k };
 
 struct DecideArgs {
   ActiveSetView active;
-  int lists;
   const float* logits;  ///< [n, exits] by sequence of the batch, or what compensations make of them
   const float* units;   ///< [n, exits] what half-widths are multiples of; null: all 1
   int exits;
@@ -130,7 +129,8 @@ class ListDecision {
 
 KERNEL(kDecideThreads, 1)
 decide(DecideArgs args) {
-  for (int list = block_index(); list < args.lists; list += block_count()) {
+  const int lists = load(args.active.counts + kLists);
+  for (int list = block_index(); list < lists; list += block_count()) {
     const ListDecision decision(args, list);
     if (args.rule == Rule::top_k) decision.top_k(reinterpret_cast<float*>(shared_memory()));
     else decision.confidence(reinterpret_cast<double*>(shared_memory()));

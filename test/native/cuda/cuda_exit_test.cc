@@ -20,7 +20,7 @@ struct DeviceSet {
     list_offsets = active.list_offsets;
     for (int s = 0; s < active.size(); ++s)
       for (int b = 0; b * query_block < cu_seqlens[s + 1] - cu_seqlens[s]; ++b) work.push_back(s << kBlockBits | b);
-    counts = {active.size(), active.rows(), static_cast<int>(work.size())};
+    counts = {active.size(), active.rows(), static_cast<int>(work.size()), static_cast<int>(list_offsets.size()) - 1};
   }
   ActiveSetView view() { return {counts.data(), sequences.data(), cu_seqlens.data(), source_rows.data(), list_offsets.data(), work.data()}; }
 };
@@ -84,7 +84,7 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
   std::vector<uint8_t> stop(n + 1, 77);
   const ExitHead& head = rule.heads[at];
   const ExitHead before = at ? rule.heads[at - 1] : ExitHead();
-  const DecideArgs args{set.view(),    static_cast<int>(set.list_offsets.size()) - 1,
+  const DecideArgs args{set.view(),
                         scores.estimates.empty() ? scores.logits.data() : scores.estimates.data(),
                         scores.units.empty() ? nullptr : scores.units.data(), scores.exits,
                         rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence,
@@ -145,11 +145,12 @@ void check_compaction(const Lists& lists, const std::vector<uint8_t>& stop, int 
   std::vector<int> slots(n + 1, -1), row_map(lists.active.rows() + 1, -1);
   std::vector<uint8_t> exit_layers(n, 0);
   run<CompactArgs, compact>({1, kCompactThreads, kCompactThreads / 32 * 4},
-                            {from.view(), to.view(), stop.data(), slots.data(), exit_layers.data(), 7, list_count, query_block});
+                            {from.view(), to.view(), stop.data(), slots.data(), exit_layers.data(), 7, query_block});
   run<MapRowsArgs, map_rows>({2, kRowThreads, 0}, {to.view(), row_map.data()});
 
   CHECK_EQ(to.counts[kSequences], expected.size());
   CHECK_EQ(to.counts[kRows], expected.rows());
+  CHECK_EQ(to.counts[kLists], list_count);
   to.sequences.resize(expected.size());
   CHECK(to.sequences == expected.sequences);
   to.cu_seqlens.resize(expected.size() + 1);

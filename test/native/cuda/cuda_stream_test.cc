@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "check.h"
 #include "cuda/cuda_backend.h"
@@ -34,9 +35,10 @@ class WatchedStream final : public cuda::Stream {
     inner_->upload(to, from, bytes);
   }
   void fill(void* to, uint8_t value, size_t bytes) override { inner_->fill(to, value, bytes); }
-  void launch(const cuda::Kernel& kernel, const void* args) override {
-    log_.push_back(kernel.name);
-    inner_->launch(kernel, args);
+  void run(const cuda::LaunchSequence& sequence) override {
+    log_.push_back("run " + std::to_string(std::hash<std::string>()(sequence.key())));
+    for (size_t i = 0; i < sequence.size(); ++i) log_.push_back(sequence.kernel(i).name);
+    inner_->run(sequence);
   }
   void download(void* to, const void* from, size_t bytes) override {
     log_.push_back("download");
@@ -95,7 +97,12 @@ TEST("one wait and one copy from the device a batch, at its end, whether nobody,
   CHECK_EQ(none, 0);
   CHECK_EQ(some, 3);
   CHECK_EQ(all, 7);
-  CHECK(quiet == mixed && quiet == everybody);
+  const auto same_but_for_thresholds = [](std::vector<std::string> log) {
+    for (std::string& entry : log)
+      if (entry.rfind("run ", 0) == 0) entry = "run";
+    return log;
+  };
+  CHECK(same_but_for_thresholds(quiet) == same_but_for_thresholds(mixed) && same_but_for_thresholds(quiet) == same_but_for_thresholds(everybody));
   CHECK_EQ(std::count(quiet.begin(), quiet.end(), "wait"), 1);
   CHECK_EQ(std::count(quiet.begin(), quiet.end(), "download"), 1);
   CHECK_EQ(std::count(quiet.begin(), quiet.end(), "upload"), 1);
@@ -105,13 +112,34 @@ TEST("one wait and one copy from the device a batch, at its end, whether nobody,
   CHECK_EQ(quiet.back(), "wait");
 }
 
+TEST("batches under one rule are one launch sequence, byte for byte, whatever their sizes: a GPU captures it once") {
+  Watched w;
+  int stopped;
+  w.batch = random_batch(w.random, w.shape, {9, 8}, 20);
+  const auto run_of = [&] {
+    const auto log = w.score(1, 1, stopped);
+    return *std::find_if(log.begin(), log.end(), [](const std::string& entry) { return entry.rfind("run ", 0) == 0; });
+  };
+  const std::string first = run_of();
+  for (const std::vector<int>& lists : {std::vector<int>{9, 8}, {5}, {1, 2, 3, 4}}) {
+    w.batch = random_batch(w.random, w.shape, lists, 20);
+    CHECK_EQ(run_of(), first);
+  }
+  w.batch = random_batch(w.random, w.shape, {400}, 20);  // memory is laid out anew
+  const std::string larger = run_of();
+  CHECK(larger != first);
+  CHECK_EQ(run_of(), larger);
+  const auto other_rule = w.score(2, 1, stopped);
+  CHECK(std::find(other_rule.begin(), other_rule.end(), larger) == other_rule.end());
+}
+
 TEST("a batch that memory does not hold is refused with its code, and the next one is scored") {
   Watched w;
   TokenBatch huge;
   huge.cu_seqlens.resize(300001);
   for (int s = 0; s <= 300000; ++s) huge.cu_seqlens[s] = s * 20;
   huge.list_offsets = {0, 300000};
-  CHECK_THROWS_CODE(w.backend->begin(huge, 4), "ERR_OUT_OF_MEMORY");
+  CHECK_THROWS_CODE(w.backend->begin(huge, 4, false), "ERR_OUT_OF_MEMORY");
   int stopped;
   w.score(-1, -1, stopped);
   CHECK_EQ(stopped, 7);
@@ -119,9 +147,9 @@ TEST("a batch that memory does not hold is refused with its code, and the next o
 
 TEST("a cancelled batch is waited for before its staging memory is written again") {
   Watched w;
-  w.backend->begin(w.batch, 4);
+  w.backend->begin(w.batch, 4, false);
   w.log.clear();
-  w.backend->begin(w.batch, 4);
+  w.backend->begin(w.batch, 4, false);
   CHECK_EQ(w.log.front(), "wait");
 }
 
