@@ -1,5 +1,5 @@
 /**
- * Feeds the engine: cuts encoded sequences into batches, keeps two of them in flight, and hands the results on.
+ * Feeds an engine: cuts encoded sequences into batches, keeps some of them in flight, and hands the results on.
  */
 import { aborted } from "./abort.js";
 import { fromNative, type NativeEngine, type NativePlan, type NativeResult } from "./native.js";
@@ -8,7 +8,7 @@ import { PackedBatch } from "./packed-batch.js";
 
 /** Tokens after which a batch is submitted: enough to fill the machine, little enough to stop and start quickly. */
 const TOKEN_BUDGET = 16_384;
-/** One runs while the other waits, so the engine never does; memory stays bounded however long the input is. */
+/** Of each engine one runs while the other waits, so that no engine does; memory stays bounded however long the input is. */
 const IN_FLIGHT = 2;
 
 /** A batch that came back: its sequences' owners and lengths in tokens, with their scores. */
@@ -20,6 +20,8 @@ export interface ScoredBatch {
 
 export interface BatchOptions {
   readonly engine: NativeEngine;
+  /** How many engines it stands for. */
+  readonly engines: number;
   readonly plan: NativePlan;
   /** `performance.now()` after which the engine ends at the next layer that has scored. */
   readonly deadline?: number | undefined;
@@ -35,11 +37,11 @@ export interface BatchOptions {
  */
 export async function scoreBatches(
   encode: (batch: PackedBatch) => Iterator<boolean, void>,
-  { engine, plan, deadline, typed, signal }: BatchOptions,
+  { engine, engines, plan, deadline, typed, signal }: BatchOptions,
   collect: (batch: ScoredBatch) => void,
 ): Promise<number> {
   const batch = new PackedBatch();
-  const jobs: { readonly id: number; readonly collected: Promise<void> }[] = [];
+  const jobs: (Omit<ScoredBatch, "result"> & { readonly id: number; readonly promise: Promise<NativeResult> })[] = [];
   const cancel = () => {
     for (const { id } of jobs) engine.cancel(id);
   };
@@ -50,14 +52,14 @@ export async function scoreBatches(
       ...plan,
       ...(deadline !== undefined && { deadlineMs: Math.max(0, deadline - performance.now()) }),
     });
-    const collected = promise.then((result) => collect({ owners, lengths, result }));
     // Awaited below, but perhaps after another one has failed.
-    collected.catch(() => {});
-    jobs.push({ id, collected });
+    promise.catch(() => {});
+    jobs.push({ id, promise, owners, lengths });
     batch.clear();
   };
   const settleOldest = async () => {
-    await jobs[0]!.collected;
+    const { owners, lengths, promise } = jobs[0]!;
+    collect({ owners, lengths, result: await promise });
     jobs.shift();
   };
 
@@ -79,7 +81,7 @@ export async function scoreBatches(
       } while (!ended && now - start < SLICE && !(whole && batch.tokens >= TOKEN_BUDGET));
       encoding += now - start;
       if ((ended && batch.sequences > 0) || (whole && batch.tokens >= TOKEN_BUDGET)) {
-        if (jobs.length === IN_FLIGHT) await settleOldest();
+        if (jobs.length === IN_FLIGHT * engines) await settleOldest();
         signal?.throwIfAborted();
         submit();
       }
@@ -88,7 +90,7 @@ export async function scoreBatches(
     return encoding;
   } catch (error) {
     cancel();
-    await Promise.allSettled(jobs.map(({ collected }) => collected));
+    await Promise.allSettled(jobs.map(({ promise }) => promise));
     throw signal?.aborted ? aborted(signal) : fromNative(error);
   } finally {
     signal?.removeEventListener("abort", cancel);

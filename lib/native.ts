@@ -6,9 +6,12 @@ import { type ErrorCode, MatryoshkaError } from "./errors.js";
 import type { NativeTrainer, NativeTrainerOptions } from "./native-trainer.js";
 import type { Device } from "./types.js";
 
+/** One device. */
+export type NativeDevice = Exclude<Device, "auto" | `cuda:${number},${string}`>;
+
 /** Options of the native engine, already validated. */
 export interface NativeOptions {
-  readonly device: Exclude<Device, "auto">;
+  readonly device: NativeDevice;
   readonly dtype: "f32" | "bf16" | "f16" | "int8";
   readonly threads: number;
   /** Instruction set to force, or "" for the best one this machine has. */

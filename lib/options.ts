@@ -103,13 +103,16 @@ function exit(exitLayers: readonly number[]): Check {
   };
 }
 
-/** A word of `DEVICES`, or a GPU by number. */
+/** A word of `DEVICES`, or GPUs by number. */
 export function isDevice(value: unknown): value is Device {
-  return typeof value === "string" && ((DEVICES as readonly string[]).includes(value) || /^cuda:\d{1,3}$/.test(value));
+  return (
+    typeof value === "string" &&
+    ((DEVICES as readonly string[]).includes(value) || /^cuda:\d{1,3}(,\d{1,3})*$/.test(value))
+  );
 }
 
 const device: Check = (value, name) => {
-  if (!isDevice(value)) oneOf(DEVICES, ', or a GPU by number such as "cuda:1",')(value, name);
+  if (!isDevice(value)) oneOf(DEVICES, ', or GPUs by number such as "cuda:1" or "cuda:0,1",')(value, name);
 };
 
 export function checkOpen(options: OpenOptions): OpenOptions {

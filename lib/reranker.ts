@@ -8,6 +8,7 @@ import { Audit } from "./certify/audit.js";
 import type { Certificate } from "./certify/certificate.js";
 import { invalid } from "./check.js";
 import { Collector } from "./collector.js";
+import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
 import { nativeRule } from "./exit/native-rule.js";
@@ -16,14 +17,7 @@ import { fingerprint } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
 import { unmarkedIds } from "./match-types.js";
 import { marksMatches, modelDirectory, modelInfo, readCertificates } from "./model-info.js";
-import {
-  fromNative,
-  type NativeEngine,
-  type NativeEngineInfo,
-  type NativeOptions,
-  type NativePlan,
-  native,
-} from "./native.js";
+import { fromNative, type NativeEngineInfo, type NativeOptions, type NativePlan, native } from "./native.js";
 import {
   checkDocuments,
   checkOpen,
@@ -83,7 +77,7 @@ interface Run extends PairEncoderOptions {
 export class Reranker {
   /** Facts about the model and what runs it. */
   readonly info: ModelInfo;
-  readonly #engine: NativeEngine;
+  readonly #engine: EnginePool;
   readonly #tokenizer: Tokenizer;
   readonly #typed: boolean;
   readonly #unmarked: ReadonlySet<number> | undefined;
@@ -94,7 +88,7 @@ export class Reranker {
   #closed = false;
 
   private constructor(
-    engine: NativeEngine,
+    engine: EnginePool,
     tokenizer: Tokenizer,
     info: ModelInfo,
     options: {
@@ -127,10 +121,10 @@ export class Reranker {
     const path = modelDirectory(directory);
     const { audit, ...rest } = checkOpen(options);
     const resolved = resolveOpen(rest);
-    let engine: NativeEngine | undefined;
+    let engine: EnginePool | undefined;
     try {
       const { Engine } = native();
-      engine = new Engine(path, resolved);
+      engine = new EnginePool(resolved.engines.map((each) => new Engine(path, each)));
       // The engine's thread packs the weights while this one builds the tokenizer. A wrong directory fails both; the
       // engine's error says more.
       const [facts, tokenizer] = await Promise.allSettled([engine.ready, loadTokenizer(path)]);
@@ -340,7 +334,7 @@ export class Reranker {
           for (const whole of encoder.append(query, pairs.document(i), batch, i, pairs.name(i))) yield whole && cut;
         }
       },
-      { engine: this.#engine, plan, deadline, typed: this.#typed, signal },
+      { engine: this.#engine, engines: this.#engine.size, plan, deadline, typed: this.#typed, signal },
       (batch) => collector.add(batch),
     );
     const stats: RerankStats = collector.stats({ tokenize, total: performance.now() - start }, encoder.truncated);

@@ -3,8 +3,8 @@
  */
 import { availableParallelism } from "node:os";
 import { MatryoshkaError } from "./errors.js";
-import { type NativeMachine, type NativeOptions, native } from "./native.js";
-import type { OpenOptions } from "./types.js";
+import { type NativeDevice, type NativeMachine, type NativeOptions, native } from "./native.js";
+import type { Device, OpenOptions } from "./types.js";
 
 /** What the addon can use of this machine. */
 export type Machine = NativeMachine;
@@ -18,6 +18,11 @@ export function machine(): Machine {
 export interface DtypeChoice {
   readonly dtype: NativeOptions["dtype"];
   readonly reason: string;
+}
+
+export interface ResolvedOpen {
+  readonly dtype: NativeOptions["dtype"];
+  readonly engines: readonly NativeOptions[];
 }
 
 /** int8 is never chosen by itself: it keeps 97 % of the top 10, and "auto" asks for the 99 % that bf16 keeps. */
@@ -38,8 +43,15 @@ const DTYPES = {
   reference: ["f32"],
 } as const satisfies Record<string, readonly NativeOptions["dtype"][]>;
 
-/** The engine's options for an opened model. `MATRYOSHKA_ISA` forces an instruction set. */
-export function resolveOpen(options: OpenOptions): NativeOptions {
+/** The GPUs of "cuda:0,1", each once, or the one device there is. */
+function devicesOf(device: Exclude<Device, "auto">): NativeDevice[] {
+  const [, list] = /^cuda:([\d,]+)$/.exec(device) ?? [];
+  const numbers = new Set(list?.split(",").map(Number));
+  return list ? [...numbers].map((number) => `cuda:${number}` as const) : [device as NativeDevice];
+}
+
+/** Options of each engine of an opened model, one a device. `MATRYOSHKA_ISA` forces an instruction set. */
+export function resolveOpen(options: OpenOptions): ResolvedOpen {
   const { device: asked = "auto", dtype: wanted = "auto", threads = availableParallelism() } = options;
   const device = asked === "auto" ? "cpu" : asked;
   const dtype = wanted !== "auto" ? wanted : device === "cpu" ? chooseDtype(machine()).dtype : "f32";
@@ -50,5 +62,6 @@ export function resolveOpen(options: OpenOptions): NativeOptions {
       `Expected ${possible.map((name) => `"${name}"`).join(", ")} or "auto" for options.dtype but received "${dtype}": ` +
         `that is all the ${device} device computes in.`,
     );
-  return { device, dtype, threads, isa: process.env.MATRYOSHKA_ISA ?? "" };
+  const isa = process.env.MATRYOSHKA_ISA ?? "";
+  return { dtype, engines: devicesOf(device).map((each) => ({ device: each, dtype, threads, isa })) };
 }

@@ -3,10 +3,11 @@
  */
 
 /**
- * Where the model runs. "auto" is the fastest device this machine has; "cuda" is the first GPU, "cuda:1" the second;
+ * Where the model runs. "auto" is the fastest device this machine has; "cuda" is the first GPU, "cuda:1" the second,
+ * "cuda:0,1" both, each with the whole model, batches going to the one with less to do;
  * "emulator" runs the GPU's kernels on the CPU, slowly, to check them; "reference" is the double-precision oracle.
  */
-export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}` | "emulator" | "reference";
+export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}` | `cuda:${number},${string}` | "emulator" | "reference";
 
 /**
  * Arithmetic of the matrix products. "auto" is the fastest one that this machine runs well; see `docs/devices.md`. f16 is

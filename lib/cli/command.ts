@@ -52,7 +52,7 @@ export const MODEL: Options = {
 };
 
 export const COMMON_HELP = `  --model DIR        a checkpoint (default: the bundled model)
-  --device NAME      auto, cpu, cuda, cuda:1, emulator or reference (default: auto)
+  --device NAME      auto, cpu, cuda, cuda:1, cuda:0,1, emulator or reference (default: auto)
   --dtype NAME       auto, f32, bf16, f16 or int8 (default: auto)
   --threads N        worker threads (default: the CPUs there are)
   --json             machine-readable output

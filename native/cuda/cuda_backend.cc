@@ -1,7 +1,9 @@
 #include "cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "cuda/batch_memory.h"
@@ -137,6 +139,7 @@ class CudaBackend final : public Backend, private Ops {
     results_bytes_ = count.bytes() - input_bytes_;
     const size_t host_bytes = count.bytes() + layout.sequences * sizeof(float);
     BatchActivations(count, layout, model_.shape, type_);
+    check_room(count.bytes(), layout.tokens);
     staging_.reserve(host_bytes);
     memory_.reserve(count.bytes());
 
@@ -149,6 +152,21 @@ class CudaBackend final : public Backend, private Ops {
     activations_.emplace(device, layout, model_.shape, type_);
     layout_ = layout;
   }
+
+  /// Asks before it takes: what is given up first counts as free, and something stays for the driver and for others.
+  void check_room(size_t bytes, int tokens) const {
+    if (bytes <= memory_.size()) return;
+    const size_t free = std::min(stream_->free_bytes(), std::numeric_limits<size_t>::max() / 2) + memory_.size();
+    const size_t room = free > kSpared ? free - kSpared : 0;
+    if (bytes <= room) return;
+    const auto mebibytes = [](size_t n) { return std::to_string(n >> 20) + " MiB"; };
+    throw Error("ERR_OUT_OF_MEMORY", "Expected " + mebibytes(bytes) + " for a batch of " + std::to_string(tokens) + " tokens but " + stream_->describe() +
+                                         " has " + mebibytes(room) + " to give, enough for about " +
+                                         std::to_string(static_cast<long>(static_cast<double>(tokens) * room / bytes)) +
+                                         "; send fewer or shorter documents at a time");
+  }
+
+  static constexpr size_t kSpared = size_t{256} << 20;
 
   bool tokens() const { return rows_ == Rows::tokens; }
   /// How many rows the ops work on: an address in device memory.

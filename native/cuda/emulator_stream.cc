@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "cuda/emulator_kernels.h"
 #include "model/error.h"
@@ -17,6 +18,7 @@ class EmulatorStream final : public Stream {
   const KernelTable& kernels() const override { return emulator_kernels(); }
   std::string describe() const override { return "emulator"; }
 
+  size_t free_bytes() const override { return std::numeric_limits<size_t>::max(); }
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
     if (posix_memalign(&memory, 256, bytes ? bytes : 1))

@@ -58,6 +58,11 @@ class PluginStream final : public Stream {
   const KernelTable& kernels() const override { return *plugin_.kernels(); }
   std::string describe() const override { return "cuda:" + std::to_string(index_) + " " + name_; }
 
+  size_t free_bytes() const override {
+    PluginDevice device;
+    check(plugin_.device(index_, &device));
+    return device.free_bytes;
+  }
   void* allocate(size_t bytes) override { return allocated(plugin_.allocate, bytes, "the GPU"); }
   void release(void* memory) override { plugin_.release(stream_, memory); }
   void* allocate_staging(size_t bytes) override { return allocated(plugin_.allocate_staging, bytes, "the system (pinned memory)"); }

@@ -19,6 +19,8 @@ class Stream {
   /// "cuda:0 NVIDIA A100" or "emulator".
   virtual std::string describe() const = 0;
 
+  /// What the device could give now, in bytes.
+  virtual size_t free_bytes() const = 0;
   /// Device memory, aligned to 256 bytes; throws ERR_OUT_OF_MEMORY and stays usable.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;

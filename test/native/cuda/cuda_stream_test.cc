@@ -18,12 +18,13 @@ namespace {
 /// Writes down everything that is asked of another stream.
 class WatchedStream final : public cuda::Stream {
  public:
-  explicit WatchedStream(std::vector<std::string>& log) : log_(log) {}
+  WatchedStream(std::vector<std::string>& log, const size_t& free) : log_(log), free_(free) {}
 
   const cuda::KernelTable& kernels() const override { return inner_->kernels(); }
   std::string describe() const override { return inner_->describe(); }
+  size_t free_bytes() const override { return free_; }
   void* allocate(size_t bytes) override {
-    if (bytes > size_t{1} << 32) throw Error("ERR_OUT_OF_MEMORY", "Expected a smaller batch");
+    if (bytes > free_) throw Error("ERR_OUT_OF_MEMORY", "Expected a smaller batch");
     log_.push_back("allocate");
     return inner_->allocate(bytes);
   }
@@ -51,6 +52,7 @@ class WatchedStream final : public cuda::Stream {
 
  private:
   std::vector<std::string>& log_;
+  const size_t& free_;
   std::unique_ptr<cuda::Stream> inner_ = cuda::make_emulator_stream();
 };
 
@@ -58,7 +60,8 @@ struct Watched {
   Shape shape{4, 32, 2, 48, 50, 24};
   RandomModel model{shape, 3};
   std::vector<std::string> log;
-  std::unique_ptr<Backend> backend = make_cuda_backend(model.checkpoint(), std::make_unique<WatchedStream>(log), cuda::ElementType::f32);
+  size_t free = size_t{1} << 32;
+  std::unique_ptr<Backend> backend = make_cuda_backend(model.checkpoint(), std::make_unique<WatchedStream>(log, free), cuda::ElementType::f32);
   std::mt19937 random{5};
   TokenBatch batch = random_batch(random, shape, {4, 3}, 10);
 
@@ -140,6 +143,9 @@ TEST("a batch that memory does not hold is refused with its code, and the next o
   for (int s = 0; s <= 300000; ++s) huge.cu_seqlens[s] = s * 20;
   huge.list_offsets = {0, 300000};
   CHECK_THROWS_CODE(w.backend->begin(huge, 4, false), "ERR_OUT_OF_MEMORY");
+  w.log.clear();
+  CHECK_THROWS(w.backend->begin(huge, 4, false), "ERR_OUT_OF_MEMORY", "emulator has 3840 MiB to give, enough for about");
+  CHECK(w.log.empty());  // nothing was tried that would fail
   int stopped;
   w.score(-1, -1, stopped);
   CHECK_EQ(stopped, 7);
