@@ -24,7 +24,13 @@ describe("defaults", () => {
   });
 
   it("of score: every layer", () => {
-    expect(score({})).toEqual({ layers: [2, 4, 6], states: false, signal: undefined, maxLength: 512, truncation: "document" });
+    expect(score({})).toEqual({
+      layers: [2, 4, 6],
+      states: false,
+      signal: undefined,
+      maxLength: 512,
+      truncation: "document",
+    });
   });
 
   it("hold where an option is undefined", () => {
