@@ -71,7 +71,7 @@ class TimedBackend final : public Backend {
  public:
   explicit TimedBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
-  void begin(const TokenBatch& batch, int exits) override { backend_->begin(batch, exits); }
+  void begin(const TokenBatch& batch, int exits, bool states) override { backend_->begin(batch, exits, states); }
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
     backend_->run(rows, steps, [&](Ops& ops, int step) {
       TimedOps timed(ops, rows, times_);

@@ -129,7 +129,7 @@ TEST("a batch beyond the system's memory is refused with the bytes it wanted, an
   TokenBatch huge;
   huge.cu_seqlens = {0, 2000000000};  // only begin sees it, and it reads nothing but sizes
   huge.list_offsets = {0, 1};
-  CHECK_THROWS(backend->begin(huge, 1), "ERR_OUT_OF_MEMORY", "bytes");
+  CHECK_THROWS(backend->begin(huge, 1, false), "ERR_OUT_OF_MEMORY", "bytes");
   std::mt19937 random(1);
   score(*backend, *model.checkpoint(), random_batch(random, kShapes[0], {3}, 10));
 }
