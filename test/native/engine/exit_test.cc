@@ -174,7 +174,7 @@ TEST("a list that is not longer than k, and a score that is not finite, stop nob
 }
 
 TEST("where a model has compensations, rules read their estimates and units in place of logits and 1") {
-  ExitRule rule = rule_everywhere(RuleKind::top_k, 1);
+  ExitRule rule = rule_everywhere(RuleKind::top_k, 2);
   rule.heads[0].width = 1;
   rule.heads[0].trend = 0;
   rule.scale = 1;
