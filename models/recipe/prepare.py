@@ -6,14 +6,12 @@ Unlabelled lists, of every set's queries against Wikipedia and arXiv, become a s
 
   python prepare.py --data DIR_OF_SETS --bi-encoder bge-small-en-v1.5 --out OUT
 
-Needs torch and transformers. Embeddings are kept in OUT/embeddings, so a run that was stopped goes on.
+Needs numpy, and this package built (npm run build). Embeddings are kept in OUT/embeddings, so a run that was stopped goes on.
 """
-import argparse, gzip, hashlib, json, random
+import argparse, gzip, hashlib, json, random, subprocess
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import AutoModel, AutoTokenizer
 
 LABELLED = ["squad-sent", "nq-gold", "medquad", "stackexchange-small", "scitldr", "pubmedqa", "climate-fever-sent"]
 # What BAAI's model card gives short queries when they look for passages.
@@ -31,29 +29,30 @@ def text_of(document):
 
 
 class BiEncoder:
-    def __init__(self, path, cache):
-        self.tokenizer, self.model, self.cache = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path, dtype=torch.float32).eval(), cache
-        cache.mkdir(parents=True, exist_ok=True)
+    """Vectors from embed.mjs, kept in `cache`."""
 
-    @torch.no_grad()
+    def __init__(self, path, cache):
+        self.cache = cache
+        cache.mkdir(parents=True, exist_ok=True)
+        embed = Path(__file__).with_name("embed.mjs")
+        self.process = subprocess.Popen(["node", str(embed), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
     def __call__(self, name, texts, length):
-        """[n, 384] unit vectors of the [CLS] row, in float16."""
+        """[n, 384] unit vectors, in float16."""
         parts = []
         for start in range(0, len(texts), CHUNK):
             chunk = texts[start : start + CHUNK]
             key = hashlib.sha256("\0".join([str(length), *chunk]).encode()).hexdigest()[:16]
-            path = self.cache / f"{key}.npy"
+            path, given, out = (self.cache / f"{key}.{kind}" for kind in ("npy", "json", "f32"))
             if not path.exists():
-                tokens = self.tokenizer(chunk, truncation=True, max_length=length)["input_ids"]
-                order = sorted(range(len(chunk)), key=lambda i: len(tokens[i]))
-                vectors = np.zeros((len(chunk), self.model.config.hidden_size), np.float16)
-                for at in range(0, len(order), 32):
-                    some = order[at : at + 32]
-                    batch = self.tokenizer.pad({"input_ids": [tokens[i] for i in some]}, return_tensors="pt")
-                    with torch.autocast("cpu", torch.bfloat16):
-                        rows = self.model(**batch).last_hidden_state[:, 0].float()
-                    vectors[some] = torch.nn.functional.normalize(rows, dim=-1).numpy()
-                np.save(path, vectors)
+                given.write_text(json.dumps(chunk))
+                self.process.stdin.write(json.dumps({"texts": str(given), "out": str(out), "length": length}) + "\n")
+                self.process.stdin.flush()
+                if not self.process.stdout.readline():
+                    raise SystemExit("embed.mjs ended")
+                np.save(path, np.fromfile(out, np.float32).reshape(len(chunk), -1).astype(np.float16))
+                given.unlink()
+                out.unlink()
                 print(f"{name}: {start + len(chunk)} of {len(texts)}", flush=True)
             parts.append(np.load(path))
         return np.concatenate(parts)
@@ -61,10 +60,10 @@ class BiEncoder:
 
 def nearest(queries, documents, k):
     """Indices [n, k] of the documents nearest to each query, block by block."""
-    found = []
+    found, documents = [], documents.astype(np.float32)
     for start in range(0, len(queries), 512):
-        scores = torch.from_numpy(queries[start : start + 512].astype(np.float32) @ documents.astype(np.float32).T)
-        found.append(scores.topk(min(k, scores.shape[1])).indices.numpy())
+        scores = queries[start : start + 512].astype(np.float32) @ documents.T
+        found.append(np.argpartition(-scores, min(k, scores.shape[1]) - 1)[:, :k])
     return np.concatenate(found)
 
 

@@ -6,6 +6,10 @@
 #include "model/error.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -17,7 +21,7 @@ namespace cpu {
 
 extern const Kernels portable_kernels;
 #if defined(__x86_64__)
-extern const Kernels avx2_kernels, avx2_vnni_kernels, avx512_kernels, avx512_vnni_kernels, avx512_bf16_kernels;
+extern const Kernels avx2_kernels, avx2_vnni_kernels, avx512_kernels, avx512_vnni_kernels, avx512_bf16_kernels, amx_kernels;
 #elif defined(__aarch64__)
 extern const Kernels neon_kernels, neon_dot_kernels, neon_bf16_kernels;
 #endif
@@ -29,6 +33,21 @@ struct Feature {
   bool present;
 };
 
+#if defined(__x86_64__)
+/// Tiles of bf16 and int8. Linux lends a process the tile registers when it asks for them (its x86/xstate documentation);
+/// threads that are started later have them too.
+bool has_amx() {
+#if defined(__linux__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, wanted = bf16 | tile | int8;
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & wanted) == wanted && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 /// Everything some variant needs.
 std::vector<Feature> probe() {
 #if defined(__x86_64__)
@@ -38,7 +57,7 @@ std::vector<Feature> probe() {
   return {{"avx2", HAS("avx2")},         {"fma", HAS("fma")},           {"f16c", HAS("f16c")},
           {"avx_vnni", avx_vnni},        {"avx512f", HAS("avx512f")},   {"avx512bw", HAS("avx512bw")},
           {"avx512vl", HAS("avx512vl")}, {"avx512dq", HAS("avx512dq")}, {"avx512_vnni", HAS("avx512vnni")},
-          {"avx512_bf16", HAS("avx512bf16")}};
+          {"avx512_bf16", HAS("avx512bf16")}, {"amx", has_amx()}};
 #undef HAS
 #elif defined(__aarch64__) && defined(__linux__)
   const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
@@ -63,6 +82,7 @@ std::vector<Feature> probe() {
 std::vector<Variant> compiled_variants() {
   return {
 #if defined(__x86_64__)
+      {"amx", "amx", &amx_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16", "amx"}},
       {"avx512", "avx512_bf16", &avx512_bf16_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16"}},
       {"avx512", "avx512_vnni", &avx512_vnni_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}},
       {"avx512", "avx512", &avx512_kernels, {"avx512f", "avx512bw", "avx512vl", "avx512dq"}},

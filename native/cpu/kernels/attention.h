@@ -1,6 +1,6 @@
 // softmax(query keysᵀ / sqrt(d)) values for one sequence, head by head, over small blocks of queries.
 //
-// A block's scores against all keys stay in cache (kRows × keys floats), so softmax needs no running rescale, and a
+// A block's scores against all keys stay in cache (kMostRows × keys floats), so softmax needs no running rescale, and a
 // row's operations come in the order of the keys whatever block it is in. Both products are the GEMM's micro-kernel:
 // keys are transposed into panels, values are laid out as the panel they already are.
 #pragma once
@@ -13,28 +13,6 @@ using matryoshka::cpu::Attention;
 
 constexpr int divide_up(int n, int by) { return (n + by - 1) / by; }
 constexpr int round_up(int n, int multiple) { return divide_up(n, multiple) * multiple; }
-
-/// Scratch of one head. All offsets and strides in bytes.
-struct AttentionScratch {
-  size_t keys;    ///< panels of kWidth keys: [dwords of a key][kWidth] dwords
-  size_t values;  ///< [dwords of a column of values][columns] dwords
-  size_t scores, score_stride;
-  size_t context, context_stride;
-  size_t end;
-
-  AttentionScratch(int key_count, int dim) {
-    const size_t columns = round_up(dim, Simd::width), padded = round_up(key_count, kWidth);
-    keys = 0;
-    values = keys + padded * dim * 4;
-    scores = values + static_cast<size_t>(key_count) * columns * 4;
-    score_stride = (padded + 16) * 4;
-    context = scores + kRows * score_stride;
-    context_stride = columns * 4;
-    end = context + kRows * context_stride;
-  }
-};
-
-size_t attention_scratch(int keys, int dim) { return AttentionScratch(keys, dim).end; }
 
 /// One head's columns of all keys -> panels. Keys beyond the last are zero up to a whole vector.
 void pack_keys(const Rows2d& key, int keys, size_t first_byte, int bytes, std::byte* panels) {
@@ -90,12 +68,63 @@ void product(const Product& p) {
     for (int j = 0; j < N; ++j) Simd::store(reinterpret_cast<float*>(p.out + r * p.out_stride) + j * Simd::width, acc[r][j]);
 }
 
+/// Products of up to `rows` rows and Simd::vectors vectors of columns.
 template <class Dot>
-void product_of(int rows, int vectors, const Product& p) {
-  constant_up_to<kRows>(rows, [&](auto r) {
-    constant_up_to<Simd::vectors>(vectors, [&](auto n) { product<Dot, decltype(r)::value, decltype(n)::value>(p); });
-  });
-}
+struct Products {
+  static constexpr int rows = kRows;
+  void operator()(int count, int vectors, const Product& p) {
+    constant_up_to<kRows>(count, [&](auto r) {
+      constant_up_to<Simd::vectors>(vectors, [&](auto n) { product<Dot, decltype(r)::value, decltype(n)::value>(p); });
+    });
+  }
+};
+
+#ifdef __AMX_TILE__
+
+template <>
+struct Products<DotBf16<Simd>> {
+  static constexpr int rows = TileUnit::rows;
+  void operator()(int count, int vectors, const Product& p) {
+    unit.configure(count, 0);
+    for (int j = 0; j < vectors; j += 2) {
+      const TileOperands operands{p.a, p.a_stride, p.b + j * 64, p.b_stride, p.steps};
+      const auto nothing = [](int, int) {};
+      if (vectors - j > 1) tile_product<false, 1, 2>(operands, count, p.out + j * 64, p.out_stride, nothing);
+      else tile_product<false, 1, 1>(operands, count, p.out + j * 64, p.out_stride, nothing);
+    }
+  }
+  TileUnit unit;
+};
+
+constexpr int kMostRows = TileUnit::rows;
+
+#else
+
+constexpr int kMostRows = kRows;
+
+#endif
+
+/// Scratch of one head. All offsets and strides in bytes.
+struct AttentionScratch {
+  size_t keys;    ///< panels of kWidth keys: [dwords of a key][kWidth] dwords
+  size_t values;  ///< [dwords of a column of values][columns] dwords
+  size_t scores, score_stride;
+  size_t context, context_stride;
+  size_t end;
+
+  AttentionScratch(int key_count, int dim) {
+    const size_t columns = round_up(dim, Simd::width), padded = round_up(key_count, kWidth);
+    keys = 0;
+    values = keys + padded * dim * 4;
+    scores = values + static_cast<size_t>(key_count) * columns * 4;
+    score_stride = (padded + 16) * 4;
+    context = scores + kMostRows * score_stride;
+    context_stride = columns * 4;
+    end = context + kMostRows * context_stride;
+  }
+};
+
+size_t attention_scratch(int keys, int dim) { return AttentionScratch(keys, dim).end; }
 
 /// scores <- 2^(factor * (scores - largest)), in the element type of the second product; returns 1 / sum.
 template <class Dot>
@@ -124,7 +153,8 @@ void attend(const Attention& a) {
   std::byte *const keys = a.scratch + layout.keys, *const values = a.scratch + layout.values, *const scores = a.scratch + layout.scores,
                   *const context = a.scratch + layout.context;
   const float factor = kLog2e / __builtin_sqrtf(static_cast<float>(dim));
-  const int blocks = divide_up(a.queries, kRows);
+  Products<Dot> product_of;
+  const int blocks = divide_up(a.queries, Products<Dot>::rows);
   for (int head = 0; head < a.heads; ++head) {
     const size_t first = static_cast<size_t>(head) * bytes;
     pack_keys(a.key, a.keys, first, bytes, keys);
@@ -133,13 +163,13 @@ void attend(const Attention& a) {
       rows = divide_up(a.queries - row, blocks - i);
       Product p{a.query.row(row) + first, a.query.stride, keys, kWidth * 4, divide_up(bytes, 4), scores, layout.score_stride};
       for (int t = 0; t < a.keys; t += kWidth, p.b += static_cast<size_t>(p.steps) * kWidth * 4, p.out += kWidth * 4) {
-        product_of<Dot>(rows, a.keys - t >= kWidth ? Simd::vectors : divide_up(a.keys - t, Simd::width), p);
+        product_of(rows, a.keys - t >= kWidth ? Simd::vectors : divide_up(a.keys - t, Simd::width), p);
       }
-      float inverse[kRows];
+      float inverse[kMostRows];
       for (int r = 0; r < rows; ++r) inverse[r] = softmax_row<Dot>(scores + r * layout.score_stride, a.keys, factor);
       p = {scores, layout.score_stride, values, static_cast<size_t>(columns) * 4, divide_up(a.keys, Dot::per_step), context, layout.context_stride};
       for (int c = 0; c < columns; c += kWidth, p.b += kWidth * 4, p.out += kWidth * 4) {
-        product_of<Dot>(rows, columns - c >= kWidth ? Simd::vectors : (columns - c) / Simd::width, p);
+        product_of(rows, columns - c >= kWidth ? Simd::vectors : (columns - c) / Simd::width, p);
       }
       for (int r = 0; r < rows; ++r)
         for (int c = 0; c < dim; c += Simd::width) {

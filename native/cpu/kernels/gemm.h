@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/kernels/math.h"
+#include "cpu/kernels/tile_unit.h"
 
 namespace {
 
@@ -115,21 +116,12 @@ inline __attribute__((always_inline)) void multiply(const std::byte* a, size_t a
   }
 }
 
-/// Activates and stores `rows` × kWidth sums, of which those below n are real.
+/// Activates and stores a vector of products, of which `columns` are real.
 template <bool exact>
-void store_tile(const Gemm& g, const float* sums, int row, int rows, int column) {
-  const int columns = g.weight->n - column < kWidth ? g.weight->n - column : kWidth;
-  for (int r = 0; r < rows; ++r) {
-    std::byte* out = g.output.row(row + r);
-    for (int c = 0; c < columns; c += Simd::width) {
-      const Simd::F y = activate<exact>(g.epilogue, Simd::load(sums + r * kWidth + c));
-      if (g.output.element == Element::f32) {
-        Simd::store(reinterpret_cast<float*>(out) + column + c, y, columns - c);
-      } else {
-        Simd::store_bf16(reinterpret_cast<uint16_t*>(out) + column + c, y, columns - c);
-      }
-    }
-  }
+inline __attribute__((always_inline)) void store_products(Element element, Epilogue epilogue, std::byte* row, int column, int columns, Simd::F products) {
+  const Simd::F y = activate<exact>(epilogue, products);
+  if (element == Element::f32) Simd::store(reinterpret_cast<float*>(row) + column, y, columns);
+  else Simd::store_bf16(reinterpret_cast<uint16_t*>(row) + column, y, columns);
 }
 
 template <class Dot, int R>
@@ -150,7 +142,10 @@ void block(const Gemm& g, int row, int column, const std::byte* panel, int steps
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) Simd::store(out + r * stride + j * Simd::width, columns.value(acc[r][j], g.input, row + r));
   }
-  if (!direct) store_tile<Dot::exact>(g, sums, row, R, column);
+  if (direct) return;
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < kWidth && column + c < g.weight->n; c += Simd::width)
+      store_products<Dot::exact>(g.output.element, g.epilogue, g.output.row(row + r), column + c, g.weight->n - column - c, Simd::load(sums + r * kWidth + c));
 }
 
 /// Runs one panel over all rows, in blocks of at most kRows that differ by at most one row. Meanwhile the next panel is
@@ -166,6 +161,84 @@ void panel_times_rows(const Gemm& g, int column, const std::byte* panel, const s
     constant_up_to<kRows>(rows, [&](auto r) { block<Dot, decltype(r)::value>(g, row, column, panel, steps, ahead); });
   }
 }
+
+#ifdef __AMX_TILE__
+
+/// A sum that a tile holds.
+inline Simd::F load_sum(const std::byte* p, const FloatColumns&) { return Simd::load(reinterpret_cast<const float*>(p)); }
+inline Simd::Sum load_sum(const std::byte* p, const IntegerColumns&) { return (Simd::Sum)Simd::load_int(p); }
+
+/// A block of sums that tiles have written, up to 32 × 32, on its way to the output row by row: while tiles work on the
+/// next block, so that neither waits for the other.
+template <class Dot>
+class FinishedBlock {
+ public:
+  explicit FinishedBlock(const Gemm& g) : g_(g) {}
+
+  /// Where the next block's sums go, while this one's are read.
+  std::byte* next_sums() { return sums_[1 - current_]; }
+  static constexpr size_t stride = 2 * 64;
+
+  /// The block in next_sums takes this one's place, all of whose rows are stored.
+  void replace(int row, int rows, int column) {
+    current_ = 1 - current_;
+    row_ = row;
+    rows_ = rows;
+    stored_ = 0;
+    column_ = column;
+  }
+
+  /// Stores rows up to the share (i + 1) / n of them.
+  void store(int i, int n) {
+    const int end = rows_ * (i + 1) / n, column = column_, columns = g_.weight->n - column;
+    const typename Dot::Columns left(*g_.weight, column), right(*g_.weight, column + Simd::width);
+    const Rows2d input = g_.input;
+    const Element element = g_.output.element;
+    const Epilogue epilogue = g_.epilogue;
+    const std::byte* sums = sums_[current_] + stored_ * stride;
+    std::byte* out = g_.output.row(row_ + stored_);
+    const size_t out_stride = g_.output.stride;
+    for (int r = row_ + stored_; r < row_ + end; ++r, sums += stride, out += out_stride) {
+      store_products<Dot::exact>(element, epilogue, out, column, columns, left.value(load_sum(sums, left), input, r));
+      if (columns > Simd::width)
+        store_products<Dot::exact>(element, epilogue, out, column + Simd::width, columns - Simd::width, right.value(load_sum(sums + 64, right), input, r));
+    }
+    stored_ = end;
+  }
+
+ private:
+  const Gemm& g_;
+  int row_ = 0, rows_ = 0, stored_ = 0, column_ = 0, current_ = 0;
+  alignas(64) std::byte sums_[2][2 * TileUnit::rows * stride];
+};
+
+/// The product by the tile unit: two tiles of columns, which stay in cache, times all rows.
+template <class Dot>
+void tiles_times_rows(const Gemm& g) {
+  TileUnit unit;
+  FinishedBlock<Dot> finished(g);
+  const auto store = [&](int i, int n) { finished.store(i, n); };
+  const int dwords = (g.weight->k + Dot::per_step - 1) / Dot::per_step;
+  constexpr bool integers = Dot::per_step == 4;
+  for (int column = 0; column < g.weight->n; column += 2 * Simd::width) {
+    const std::byte* const b = g.weight->data + column / kWidth * g.weight->panel_bytes + column % kWidth * 4;
+    for (int row = 0, rows; row < g.rows; row += rows) {
+      rows = g.rows - row < 2 * TileUnit::rows ? g.rows - row : 2 * TileUnit::rows;
+      const TileOperands p{g.input.row(row), g.input.stride, b, kWidth * 4, dwords};
+      if (rows > TileUnit::rows) {
+        unit.configure(TileUnit::rows, rows - TileUnit::rows);
+        tile_product<integers, 2, 2>(p, rows, finished.next_sums(), finished.stride, store);
+      } else {
+        unit.configure(rows, 0);
+        tile_product<integers, 1, 2>(p, rows, finished.next_sums(), finished.stride, store);
+      }
+      finished.replace(row, rows, column);
+    }
+  }
+  finished.store(0, 1);
+}
+
+#endif
 
 template <class S>
 void bf16_panel_times_rows(const Gemm& g, int column, const std::byte* panel, const std::byte* next_panel) {
@@ -184,6 +257,10 @@ inline const std::byte* widened(const Gemm& g, const std::byte* panel) {
 
 void gemm(const Gemm& g) {
   const Panels& w = *g.weight;
+#ifdef __AMX_TILE__
+  if (w.format == Format::bf16_dot) return tiles_times_rows<DotBf16<Simd>>(g);
+  if (w.format == Format::s8_dot) return tiles_times_rows<DotU8>(g);
+#endif
   const std::byte* panel = w.data;
   for (int column = 0; column < w.n; column += kWidth) {
     const std::byte* const next = panel + w.panel_bytes;  // after the last one: whatever is packed behind this matrix

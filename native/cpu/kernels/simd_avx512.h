@@ -9,8 +9,13 @@ namespace {
 
 struct Simd {
   static constexpr int width = 16;   // floats of a vector
-  static constexpr int vectors = 4;  // vectors across a weight panel
-  static constexpr int rows = 6;     // rows of the micro-kernel: 24 accumulators, 4 weights, a broadcast
+#ifdef __AMX_TILE__
+  static constexpr int vectors = 2;  // vectors across a weight panel: two tiles, whose rows lie side by side in memory
+  static constexpr int rows = 12;    // rows of the micro-kernel: 24 accumulators, 2 weights, a broadcast
+#else
+  static constexpr int vectors = 4;
+  static constexpr int rows = 6;  // 24 accumulators, 4 weights, a broadcast
+#endif
   using F = __m512;
   using I = __m512i;
   typedef int Sum __attribute__((vector_size(64)));  // accumulators of dot_u8; g++ 12 keeps arrays of __m512i in memory

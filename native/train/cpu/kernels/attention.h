@@ -37,12 +37,12 @@ struct BackwardScratch {
     query_rows = take(queries * columns * 4);
     gradient_rows = take(queries * columns * 4);
     stride = (longest + 16) * 4;
-    weights = take(kRows * stride);
-    slopes = take(kRows * stride);
+    weights = take(kMostRows * stride);
+    slopes = take(kMostRows * stride);
     offset = take(padded_queries * 4);
     mean = take(padded_queries * 4);
     out_stride = columns * 4;
-    out = take(kRows * out_stride);
+    out = take(kMostRows * out_stride);
   }
 };
 
@@ -82,7 +82,7 @@ class HeadBackward {
 
   template <class Body>
   static void blocks(int count, const Body& body) {
-    const int number = divide_up(count, kRows);
+    const int number = divide_up(count, Products<Dot>::rows);
     for (int i = 0, row = 0, rows; i < number; ++i, row += rows) body(row, rows = divide_up(count - row, number - i));
   }
 
@@ -90,7 +90,7 @@ class HeadBackward {
   void against_panels(const Rows2d& m, int row, int rows, size_t panels, int columns, size_t out) const {
     Product p{m.row(row) + first_, m.stride, memory(panels), kWidth * 4, divide_up(bytes(), 4), memory(out), at_.stride};
     for (int c = 0; c < columns; c += kWidth, p.b += static_cast<size_t>(p.steps) * kWidth * 4, p.out += kWidth * 4)
-      product_of<Dot>(rows, columns - c >= kWidth ? Simd::vectors : divide_up(columns - c, Simd::width), p);
+      product_of_(rows, columns - c >= kWidth ? Simd::vectors : divide_up(columns - c, Simd::width), p);
   }
 
   /// to[row …] <- factors[rows][count] times `values`, which pack_values laid out.
@@ -98,7 +98,7 @@ class HeadBackward {
     const int columns = round_up(a_.head_dim, Simd::width);
     Product p{memory(factors), at_.stride, memory(values), static_cast<size_t>(columns) * 4, divide_up(count, Dot::per_step), memory(at_.out), at_.out_stride};
     for (int c = 0; c < columns; c += kWidth, p.b += kWidth * 4, p.out += kWidth * 4)
-      product_of<Dot>(rows, columns - c >= kWidth ? Simd::vectors : (columns - c) / Simd::width, p);
+      product_of_(rows, columns - c >= kWidth ? Simd::vectors : (columns - c) / Simd::width, p);
     const int first = static_cast<int>(first_ / kElement);
     for (int r = 0; r < rows; ++r)
       for (int c = 0; c < a_.head_dim; c += Simd::width)
@@ -155,6 +155,7 @@ class HeadBackward {
   }
 
   const AttentionBackward& a_;
+  mutable Products<Dot> product_of_;
   const BackwardScratch at_;
   const size_t first_;  // byte of a row where the head's columns begin
   float scale_;
