@@ -54,7 +54,7 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
   const auto input = std::make_shared<Matrix>(kernels(), rows, k, types.input);
   const auto output = std::make_shared<Matrix>(kernels(), rows, n, activated ? types.wide : Element::f32);
   const auto weights = std::make_shared<Weights>(kernels(), types.weight, n, k);
-  const auto scratch = std::make_shared<cpu::AlignedBuffer>(sizeof(float) * k * kernels().width);
+  const auto scratch = std::make_shared<cpu::AlignedBuffer>(kernels().gemm_scratch(k));
   return call(info.Env(), [=] {
     kernels().gemm({rows, input->rows, &weights->panels, output->rows, activated ? cpu::Epilogue::gelu : cpu::Epilogue::none,
                     scratch->as<float>(0)});

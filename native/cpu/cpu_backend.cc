@@ -143,7 +143,7 @@ class CpuBackend final : public Backend {
   void grow_workspaces(int longest) {
     if (longest <= workspace_tokens_) return;
     const Architecture& a = checkpoint_->architecture();
-    const size_t gemm = static_cast<size_t>(std::max(a.hidden, a.intermediate)) * variant_.kernels->width * sizeof(float);
+    const size_t gemm = variant_.kernels->gemm_scratch(std::max(a.hidden, a.intermediate));
     workspace_tokens_ = 0;
     for (Workspace& workspace : workspaces_) {
       workspace = Workspace();

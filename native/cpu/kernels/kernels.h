@@ -62,7 +62,7 @@ struct Gemm {
   const Panels* weight = nullptr;
   Rows2d output;
   Epilogue epilogue = Epilogue::none;
-  float* scratch = nullptr;  ///< k × width floats for formats that are widened
+  float* scratch = nullptr;  ///< Kernels::gemm_scratch bytes, on a line of cache; none is needed where weights multiply as they are packed
 };
 
 /// One sequence, all heads: context <- softmax(query keysᵀ / sqrt(head_dim)) values.
@@ -118,6 +118,7 @@ struct Kernels {
   bool bf16_dot;  ///< bf16_dot weights and bf16 attention run in hardware
   void (*pack)(const Pack&);
   void (*gemm)(const Gemm&);
+  size_t (*gemm_scratch)(int k);
   void (*attention)(const Attention&);
   size_t (*attention_scratch)(int keys, int head_dim);
   void (*residual_norm)(const ResidualNorm&);

@@ -92,14 +92,28 @@ inline __attribute__((always_inline)) void tile_step(const std::byte* a, size_t 
   }
 }
 
-/// out[rows][16 N] <- a b, for the rows that the unit is configured for: R tiles of them. Strides in bytes.
-/// `between(i, n)` is called for i = 0 … n-1 while tiles are busy: vector work that does not wait for this product.
-template <bool integers, int R, int N, class Between>
-inline __attribute__((always_inline)) void tile_product(const TileOperands& p, int rows, std::byte* out, size_t out_stride, const Between& between) {
+template <int R, int N>
+inline __attribute__((always_inline)) void zero_sums() {
   _tile_zero(0);
   if constexpr (N == 2) _tile_zero(1);
   if constexpr (R == 2) _tile_zero(2);
   if constexpr (R == 2 && N == 2) _tile_zero(3);
+}
+
+template <int R, int N>
+inline __attribute__((always_inline)) void store_sums(std::byte* out, size_t stride) {
+  std::byte* const below = out + TileUnit::rows * stride;
+  _tile_stored(0, out, stride);
+  if constexpr (N == 2) _tile_stored(1, out + 64, stride);
+  if constexpr (R == 2) _tile_stored(2, below, stride);
+  if constexpr (R == 2 && N == 2) _tile_stored(3, below + 64, stride);
+}
+
+/// out[rows][16 N] <- a b, for the rows that the unit is configured for: R tiles of them. Strides in bytes.
+/// `between(i, n)` is called for i = 0 … n-1 while tiles are busy: vector work that does not wait for this product.
+template <bool integers, int R, int N, class Between>
+inline __attribute__((always_inline)) void tile_product(const TileOperands& p, int rows, std::byte* out, size_t out_stride, const Between& between) {
+  zero_sums<R, N>();
   tiles_see_memory();
   const std::byte *a = p.a, *b = p.b;
   const int steps = (p.dwords + 15) / 16, whole = p.dwords / 16;
@@ -114,11 +128,7 @@ inline __attribute__((always_inline)) void tile_product(const TileOperands& p, i
     tiles_see_memory();
     between(whole, steps);
   }
-  _tile_stored(0, out, out_stride);
-  if constexpr (N == 2) _tile_stored(1, out + 64, out_stride);
-  std::byte* const below = out + TileUnit::rows * out_stride;
-  if constexpr (R == 2) _tile_stored(2, below, out_stride);
-  if constexpr (R == 2 && N == 2) _tile_stored(3, below + 64, out_stride);
+  store_sums<R, N>(out, out_stride);
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ namespace {
 struct Size {
   int rows, n, k;
 };
-// One of everything; odd; a whole panel of every variant; more than one; k of the MLP's down projection cut short.
-const std::vector<Size> kSizes = {{1, 1, 1}, {2, 3, 5}, {7, 65, 33}, {12, 64, 48}, {23, 130, 17}, {5, 16, 257}};
+// One of everything; odd; a whole panel of every variant; more than one; k of the MLP's down projection cut short; more rows than are split at a time.
+const std::vector<Size> kSizes = {{1, 1, 1}, {2, 3, 5}, {7, 65, 33}, {12, 64, 48}, {23, 130, 17}, {5, 16, 257}, {165, 35, 100}};
 
 const std::vector<std::pair<Format, const char*>> kFormats = {
     {Format::f32, "f32"}, {Format::f16, "f16"}, {Format::bf16, "bf16"}, {Format::bf16_dot, "bf16_dot"}, {Format::s8_dot, "s8_dot"}};
@@ -101,7 +101,7 @@ struct Case {
   PackedWeights packed{kernels, format, size, w, bias};
   Matrix input{size.rows, size.k, Element::f32, x};
   Matrix converted{size.rows, size.k, input_of(format), 0};
-  std::vector<float> scratch = std::vector<float>(static_cast<size_t>(size.k) * kernels.width + 16);
+  cpu::AlignedBuffer scratch{kernels.gemm_scratch(size.k)};
 
   Case(const Kernels& kernels_, Format format_, const Size& size_) : kernels(kernels_), format(format_), size(size_) {
     if (input_of(format) != Element::f32) kernels.convert(size.rows, size.k, input.view(), converted.view());
@@ -116,7 +116,7 @@ struct Case {
     call.weight = &packed.panels;
     call.output = out.view();
     call.epilogue = epilogue;
-    call.scratch = scratch.data();
+    call.scratch = scratch.as<float>();
     kernels.gemm(call);
     return out;
   }
