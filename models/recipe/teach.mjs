@@ -3,8 +3,8 @@
  *
  *   node teach.mjs --sets DIR --model DIR --out DIR [--lists N]
  *
- * SETS is what prepare.py wrote. For N lists of each set (default 800, of "weak" thrice as many), OUT/<set>/runs/both.trec
- * holds the relevant documents, the bi-encoder's first ten and seven of the others, by (logit + cosine / 0.03) / 2: both on
+ * SETS is what prepare.py wrote. For N lists of each set (default 450, of "weak" thrice as many), OUT/<set>/runs/both.trec
+ * holds the relevant documents, the bi-encoder's first ten and five of the others, by (logit + cosine / 0.03) / 2: both on
  * the scale that the first stage trained logits to. Everything else in OUT is links to SETS.
  */
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { Random } from "../../dist/eval/random.js";
 import { formatRun, readRun } from "../../dist/eval/trec-run.js";
 import { Reranker } from "../../dist/index.js";
 
-const [FIRST, OTHERS] = [10, 7];
+const [FIRST, OTHERS] = [10, 5];
 const TEMPERATURE = 0.03; // of the bi-encoder as a teacher, in train.json
 const MAX_LENGTH = 192;
 const QUERY_WORDS = 60;
@@ -25,7 +25,7 @@ const { values } = parseArgs({
     sets: { type: "string" },
     model: { type: "string" },
     out: { type: "string" },
-    lists: { type: "string", default: "800" },
+    lists: { type: "string", default: "450" },
   },
 });
 const [sets, out] = [resolve(values.sets), resolve(values.out)];
