@@ -210,7 +210,7 @@ TEST("every kernel keeps to its shared memory, and to what the smallest device g
   const int halves[] = {20, 40, 48}, singles[] = {17, 29, 53};  // by head dimension
   for (const cuda::ElementKernels* kernels : {&table.f32, &table.bf16, &table.f16}) {
     const bool single = kernels == &table.f32;
-    for (const cuda::Kernel& gemm : kernels->gemm) at_most(gemm, single ? 32 : 64);
+    for (const cuda::Kernel& gemm : kernels->gemm) at_most(gemm, single ? 48 : 64);
     for (int d = 0; d < 3; ++d) at_most(kernels->attention[d], single ? singles[d] : halves[d]);
     for (int width = 0; width < 2; ++width)
       for (const cuda::Kernel& kernel : {kernels->embed[width], kernels->residual[width], kernels->head[width]}) at_most(kernel, 0);
