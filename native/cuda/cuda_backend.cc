@@ -170,6 +170,7 @@ class CudaBackend final : public Backend, private Ops {
                              !tokens(),
                              compacted_,
                              model_.shape.heads,
+                             model_.shape.heads,
                              1 / std::sqrt(static_cast<float>(a_.head_dim))};
     launch(kernels_.attention[model_.shape.head_dim_index], args);
   }

@@ -91,11 +91,25 @@ export const MUTANTS = [
   },
   {
     name: "attention: keys past the sequence's end are seen",
-    file: `${kernels}/attention_mma.cuh`,
-    from: "lane % 4 * 2 + e < item.keys",
-    to: "lane % 4 * 2 + e <= item.keys",
+    file: `${kernels}/attention.cuh`,
+    from: "return key < keys;",
+    to: "return key <= keys;",
     test: "cuda_attention_test",
     quick: true,
+  },
+  {
+    name: "attention: a causal query sees the key after its own",
+    file: `${kernels}/attention.cuh`,
+    from: "key <= first_position + row &&",
+    to: "key <= first_position + row + 1 &&",
+    test: "cuda_attention_test",
+  },
+  {
+    name: "attention: a window's first block of keys is left out",
+    file: `${kernels}/attention.cuh`,
+    from: "(first_position - args.window + 1) / rows",
+    to: "(first_position - args.window + rows) / rows",
+    test: "cuda_attention_test",
   },
   {
     name: "attention: a row too many is written",
