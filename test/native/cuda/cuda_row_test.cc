@@ -20,11 +20,11 @@ Device<E> padded(std::mt19937& random, int rows, int width, int stride, float de
 }
 
 /// Adds `actual` to the bound against norm(sum), computed in double and, honestly, in float.
-template <class E>
+template <class E, Norm kNorm = Norm::layer>
 void add_norm(HonestBound& bound, const std::vector<double>& sum, const E* weight, const E* bias, const E* actual, int width, int stride) {
   double mean = 0, square = 0;
   float single_mean = 0, single_square = 0;
-  for (int i = 0; i < width; ++i) {
+  for (int i = 0; kNorm == Norm::layer && i < width; ++i) {
     mean += sum[i] / width;
     single_mean += static_cast<float>(sum[i]) / static_cast<float>(width);
   }
@@ -34,14 +34,15 @@ void add_norm(HonestBound& bound, const std::vector<double>& sum, const E* weigh
     single_square += d * d / static_cast<float>(width);
   }
   for (int i = 0; i < stride; ++i) {
-    const double exact = i < width ? (sum[i] - mean) / std::sqrt(square + kEps) * to_float(weight[i]) + to_float(bias[i]) : 0;
-    const float honest = i < width ? (static_cast<float>(sum[i]) - single_mean) / std::sqrt(single_square + kEps) * to_float(weight[i]) + to_float(bias[i]) : 0;
+    const float w = to_float(weight[i]) + (kNorm == Norm::rms_plus_one), b = kNorm == Norm::layer ? to_float(bias[i]) : 0;
+    const double exact = i < width ? (sum[i] - mean) / std::sqrt(square + kEps) * w + b : 0;
+    const float honest = i < width ? (static_cast<float>(sum[i]) - single_mean) / std::sqrt(single_square + kEps) * w + b : 0;
     bound.add(to_float(actual[i]), to_float(to_element<E>(honest)), exact);
     if (i >= width) CHECK_EQ(to_float(actual[i]), 0.f);
   }
 }
 
-template <class E, int kWidth>
+template <class E, int kWidth, Norm kNorm = Norm::layer>
 void check_residual(int rows, int width, int stride, bool mapped) {
   under_every_schedule([&] {
     std::mt19937 random(1);
@@ -51,14 +52,14 @@ void check_residual(int rows, int width, int stride, bool mapped) {
     const Device<int> count{rows};
     Device<int> map(rows);
     for (int r = 0; r < rows; ++r) map[r] = r + 4 * (r > rows / 2);
-    run<ResidualArgs, residual<E, kWidth>>(
-        kRows, {count.data(), mapped ? map.data() : nullptr, hidden.data(), branch.data(), weight.data(), bias.data(), output.data(), width, stride, kEps});
+    run<ResidualArgs, residual<E, kWidth, kNorm>>(
+        kRows, {count.data(), mapped ? map.data() : nullptr, hidden.data(), branch.data(), weight.data(), kNorm == Norm::layer ? bias.data() : nullptr, output.data(), width, stride, kEps});
     HonestBound bound;
     for (int r = 0; r < rows; ++r) {
       std::vector<double> sum(stride);
       for (int i = 0; i < stride; ++i)
         sum[i] = static_cast<double>(to_float(hidden[static_cast<size_t>(mapped ? map[r] : r) * stride + i])) + to_float(branch[static_cast<size_t>(r) * stride + i]);
-      add_norm(bound, sum, weight.data(), bias.data(), &output[static_cast<size_t>(r) * stride], width, stride);
+      add_norm<E, kNorm>(bound, sum, weight.data(), bias.data(), &output[static_cast<size_t>(r) * stride], width, stride);
     }
     bound.check("residual");
     for (int i = 0; i < stride; ++i) CHECK(is_poison(output[static_cast<size_t>(rows) * stride + i]));
@@ -76,6 +77,13 @@ TEST("a residual row is the norm of its own sum, read through the row map where 
     if (!kSanitized) check_residual<Bf16, 1024>(1001, 60, 64, mapped);
   }
   check_residual<float, 1024>(0, 60, 64, true);
+}
+
+TEST("so it is with the norms of decoders, which have no mean and no bias") {
+  check_residual<float, 1024, Norm::rms>(9, 60, 64, true);
+  check_residual<Bf16, 1024, Norm::rms>(9, 384, 384, false);
+  check_residual<F16, 2048, Norm::rms_plus_one>(3, 1100, 1152, true);
+  check_residual<Bf16, 1024, Norm::rms_plus_one>(9, 384, 384, false);
 }
 
 TEST("statistics do not cancel where a row's mean is large") {
