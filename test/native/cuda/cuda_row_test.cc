@@ -137,8 +137,9 @@ TEST("a token's row is the norm of its word, position and type") {
     check_embed<Bf16, 1024>(tokens);
     check_embed<F16, 1024>(tokens);
   }
-  check_embed<float, 2048>(3);
   check_embed<Bf16, 2048>(3);
+  if (kSanitized) return;
+  check_embed<float, 2048>(3);
   check_embed<F16, 2048>(3);
 }
 
@@ -199,16 +200,17 @@ void check_head(int count, int stride, int units) {
 
 TEST("a sequence's score is read off its own row into its own place, and so is what its compensation says") {
   for (const int units : {-1, 0, 5}) {
-    if (kSanitized && units == 0) continue;
+    if (kSanitized && units < 5) continue;
     check_head<float, 1024>(19, 64, units);
     check_head<Bf16, 1024>(19, 128, units);
     check_head<F16, 1024>(19, 128, units);
   }
-  check_head<float, 2048>(3, 1088, 2);
-  check_head<Bf16, 2048>(3, 1088, 2);
-  check_head<F16, 2048>(3, 1088, 2);
   check_head<float, 1024>(0, 64, 1);
-  check_head<Bf16, 1024>(kSanitized ? 1 : 1001, 64, -1);
+  check_head<Bf16, 2048>(3, 1088, 2);
+  if (kSanitized) return;
+  check_head<float, 2048>(3, 1088, 2);
+  check_head<F16, 2048>(3, 1088, 2);
+  check_head<Bf16, 1024>(1001, 64, -1);
 }
 
 TEST("rows move through memory in whole sectors") {
