@@ -3,11 +3,16 @@
  */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { prepare } from "../test/gpu.mjs";
+import { prepare, timeLeft } from "../test/gpu.mjs";
 
 const reason = prepare();
 if (reason) console.log(`GPU benchmark skipped: ${reason}.`);
 else {
   const file = fileURLToPath(new URL("gpu.ts", import.meta.url));
-  process.exitCode = spawnSync(process.execPath, ["--import", "tsx", file], { stdio: "inherit" }).status ?? 1;
+  const { status, signal } = spawnSync(process.execPath, ["--import", "tsx", file], {
+    stdio: "inherit",
+    timeout: timeLeft(),
+  });
+  if (signal) console.error(`Ended by ${signal}: its minutes are over.`);
+  process.exitCode = status ?? 1;
 }

@@ -1,60 +1,77 @@
 /**
- * Pairs per second of the bundled model on a GPU, at every depth and with exits, over workload W in one list (`npm run
- * bench:gpu` builds what it needs).
- *
- * The host queues a whole batch before the first kernel has run and waits once, so the time of a batch whose documents stop
- * early shows what the exit step costs: were there a round trip a layer, it would not fall with the compute.
+ * The bundled model on every GPU that is here, over workload W in one list (`npm run bench:gpu` builds what it needs):
+ * gpu-measure.ts in each arithmetic, and PyTorch on the same tokens where it is installed and sees the GPU.
  */
 import { Reranker } from "../dist/index.js";
 import { native } from "../dist/native.js";
-import { machine, median } from "./machine.js";
+import { measure } from "./gpu-measure.js";
+import { rateLine } from "./gpu-report.js";
+import { machine } from "./machine.js";
+import * as torch from "./peers/contenders/torch.mjs";
+import { workloads } from "./peers/workload.mjs";
 import { workload } from "./workload.js";
 
-const WARMUP = 3;
 const ROUNDS = 20;
-const THRESHOLDS = [1, 0.999, 0.99, 0.9, 0.6];
-
-const { devices, reason } = native().gpus();
-if (devices.length === 0) console.log(`GPU benchmark skipped: ${reason}.`);
-else console.log(machine().line);
+const TORCH_BATCHES = [32, 64, 128, 256];
 
 const pairs = workload();
 const documents = pairs.map(({ document }) => document);
 const { query } = pairs[0]!;
+// One query, so that a rule compares all of them.
+const rows = workloads().all;
+const starts = [0];
+for (const { ids } of rows) starts.push(starts.at(-1)! + ids.length);
+const batch = {
+  tokenIds: Int32Array.from(rows.flatMap(({ ids }) => ids)),
+  typeIds: Int32Array.from(rows.flatMap(({ types }) => types)),
+  cuSeqlens: Int32Array.from(starts),
+  listOffsets: Int32Array.of(0, rows.length),
+};
 
-for (const { index, name } of devices)
+const { devices, reason } = native().gpus();
+console.log(devices.length > 0 ? machine().line : `GPU benchmark skipped: ${reason}.`);
+for (const gpu of devices)
   for (const dtype of ["bf16", "f16", "f32"] as const) {
-    await using reranker = await Reranker.open(undefined, { device: `cuda:${index}`, dtype });
-    const { exitLayers } = reranker.info;
-    console.log(`\ncuda:${index} ${name}, ${dtype}: ${documents.length} documents, median of ${ROUNDS}`);
-    for (const layer of exitLayers) {
-      const { milliseconds } = await timed(() => reranker.rerank(query, documents, { exit: { type: "layer", layer } }));
-      report(`layer ${layer}`, milliseconds, 1);
-    }
-    for (const threshold of THRESHOLDS) {
-      const thresholds = Object.fromEntries(exitLayers.slice(0, -1).map((layer) => [layer, threshold]));
-      const { milliseconds, result } = await timed(() =>
-        reranker.rerank(query, documents, { exit: { type: "confidence", thresholds } }),
-      );
-      report(`confidence above ${threshold}`, milliseconds, result.stats.computeFraction);
-    }
+    if (dtype === "bf16" && gpu.capability < 80) continue;
+    const device = `cuda:${gpu.index}` as const;
+    console.log(`\n${device} ${gpu.name}, ${dtype}: ${documents.length} documents, median of ${ROUNDS}`);
+    await using model = await Reranker.open(undefined, { device, dtype });
+    await measure({
+      model,
+      device,
+      dtype,
+      gpu,
+      query,
+      documents,
+      batch,
+      rounds: ROUNDS,
+      trace: native().trace,
+      print: (line) => console.log(line),
+    });
+    await comparePyTorch(dtype, gpu.index, await engineTime(model));
   }
 
-async function timed<T>(call: () => Promise<T>): Promise<{ milliseconds: number; result: T }> {
-  let result = await call();
-  for (let i = 1; i < WARMUP; i++) result = await call();
-  const times: number[] = [];
+/** Milliseconds of the same pairs that PyTorch scores, without tokenization. */
+async function engineTime(model: Reranker): Promise<number> {
+  let best = Number.POSITIVE_INFINITY;
   for (let i = 0; i < ROUNDS; i++) {
-    const start = performance.now();
-    result = await call();
-    times.push(performance.now() - start);
+    const { stats } = await model.score(pairs, { layers: [model.info.layers] });
+    best = Math.min(best, stats.milliseconds.engine);
   }
-  return { milliseconds: median(times), result };
+  return best;
 }
 
-function report(what: string, milliseconds: number, computeFraction: number): void {
-  const rate = (documents.length / milliseconds) * 1e3;
-  console.log(
-    `${what.padEnd(24)} ${milliseconds.toFixed(2).padStart(9)} ms ${rate.toFixed(0).padStart(8)} pairs/s  compute ${computeFraction.toFixed(2)}`,
-  );
+/** The best of each batch size; padding and copies to the device not counted. */
+async function comparePyTorch(dtype: string, index: number, ours: number): Promise<void> {
+  const missing = torch.missing(`cuda:${index}`);
+  if (missing) return console.log(`PyTorch skipped: ${missing}.`);
+  const contender = await torch.open(dtype, `cuda:${index}`);
+  console.log(rateLine("this package, at best", rows.length, ours));
+  for (const size of TORCH_BATCHES) {
+    const pass = contender.prepare(rows, size);
+    let best = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < ROUNDS; i++) best = Math.min(best, (await pass()).milliseconds);
+    console.log(rateLine(`PyTorch, batches of ${size}`, rows.length, best, contender.version));
+  }
+  contender.close();
 }

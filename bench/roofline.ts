@@ -3,15 +3,13 @@
  * have to cross the memory bus once, and the bytes that the emulator counts the kernel asking for; for each GPU the larger
  * of operations over peak and compulsory bytes over bandwidth. Nothing here was measured on a GPU.
  *
- * Run: npm run bench:roofline. Builds the emulator's counter, prints markdown, writes bench/results/roofline.json.
+ * Run: npm run bench:roofline. Prints markdown, writes bench/results/roofline.json.
  */
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { blockFlops, fullFlops } from "../dist/exit/cost.js";
 import { inspectModel } from "../dist/index.js";
+import { native } from "../dist/native.js";
 import { workloads } from "./peers/workload.mjs";
-import { kernels, lowerBound, type Traffic } from "./roofline-model.js";
+import { kernels, lowerBound } from "./roofline-model.js";
 import { writeJson } from "./suites/results.js";
 
 /** Dense 16-bit tensor-core TFLOP/s with f32 sums, and GB/s, from NVIDIA's data sheets. */
@@ -26,26 +24,31 @@ const GPUS = [
 /** Sequences that are emulated: two tiles of rows and a bit, so that edges count as they do in a large batch. */
 const SEQUENCES = 3;
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const run = (command: string, ...args: string[]): string => {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: "utf8" });
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stderr}`);
-  return stdout;
-};
-
 const model = await inspectModel();
-const { hidden, heads, intermediate, layers } = model;
+const { hidden, heads, intermediate, layers, exitLayers } = model;
 const tokens = Int32Array.from(workloads().all, ({ ids }) => ids.length);
 const mean = Math.round(tokens.reduce((sum, n) => sum + n, 0) / tokens.length);
 
-run("cmake", "-S", "native", "-B", "build/traffic", "-DMATRYOSHKA_ADDON=OFF", "-DMATRYOSHKA_TESTS=ON");
-run("cmake", "--build", "build/traffic", "--target", "cuda_traffic", "-j", "2");
-const program = join(root, "build/traffic/test/cuda/cuda_traffic");
-const counted = JSON.parse(
-  run(program, ...[hidden, heads, intermediate, SEQUENCES, mean].map(String)),
-) as readonly Traffic[];
+/** Bytes asked for by kernel, up to an exit; its own layer is a peek. */
+function traffic(depth: number): Map<string, number> {
+  const options = { device: "emulator", dtype: "f16", threads: 1, isa: "" } as const;
+  const batch = {
+    tokenIds: Int32Array.from({ length: SEQUENCES * mean }, (_, i) => 1000 + i),
+    cuSeqlens: Int32Array.from({ length: SEQUENCES + 1 }, (_, i) => i * mean),
+    listOffsets: Int32Array.of(0, SEQUENCES),
+  };
+  const trace = native().trace(model.directory, options, batch, { depth, layers: [depth] }, 1);
+  const sums = new Map<string, number>();
+  for (const [i, kernel] of trace.kernels.entries()) sums.set(kernel, (sums.get(kernel) ?? 0) + trace.bytes[i]!);
+  return sums;
+}
+// What one layer more adds is a whole layer: the peek is in both.
+const [first, second] = exitLayers;
+if (first !== 1 || second !== 2) throw new Error("Expected a model with exits after its first two layers");
+const peek = traffic(first);
+const counted = new Map([...traffic(second)].map(([kernel, bytes]) => [kernel, bytes - (peek.get(kernel) ?? 0)]));
 
-const layer = kernels({ hidden, intermediate }, tokens, counted, SEQUENCES * mean);
+const layer = kernels({ hidden, intermediate }, tokens, { bytes: counted, tokens: SEQUENCES * mean });
 const total = (pick: (kernel: (typeof layer)[number]) => number) => layer.reduce((sum, each) => sum + pick(each), 0);
 const passes = fullFlops(model, tokens) / tokens.reduce((sum, n) => sum + blockFlops(model, n), 0);
 console.log(

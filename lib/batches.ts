@@ -8,8 +8,8 @@ import { PackedBatch } from "./packed-batch.js";
 
 /** Tokens after which a batch is submitted: enough to fill the machine, little enough to stop and start quickly. */
 const TOKEN_BUDGET = 16_384;
-/** Of each engine one runs while the other waits, so that no engine does; memory stays bounded however long the input is. */
-const IN_FLIGHT = 2;
+/** Of each engine two are under way, as a GPU can have, and one waits, so that no engine does; memory stays bounded. */
+const IN_FLIGHT = 3;
 
 /** A batch that came back: its sequences' owners and lengths in tokens, with their scores. */
 export interface ScoredBatch {

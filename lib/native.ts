@@ -136,6 +136,10 @@ export interface NativeGpu {
   readonly capability: number;
   readonly totalGiB: number;
   readonly freeGiB: number;
+  readonly multiprocessors: number;
+  /** Of the multiprocessors and of the memory bus, at most; 0 where the driver does not say. */
+  readonly clockGHz: number;
+  readonly gigabytesPerSecond: number;
 }
 
 export interface NativeGpus {
@@ -149,6 +153,19 @@ export interface NativeGpus {
   readonly driver: number;
 }
 
+/** Passes over one batch, each launch of the CUDA kernels alone and with its time. */
+export interface NativeTrace {
+  readonly backend: string;
+  /** What a pass asked of the device, in order: "upload", "run" and then its kernels, "download", "mark", "wait". */
+  readonly calls: readonly string[];
+  /** Its launches, in order; products with the shape of their weights: "gemm 384 x 1536". */
+  readonly kernels: readonly string[];
+  /** Of each launch: global memory asked for, by the emulator's count; 0 on a GPU. */
+  readonly bytes: Float64Array;
+  /** Of each launch, pass by pass: a GPU's own time; of the emulator, the host's. */
+  readonly milliseconds: readonly Float32Array[];
+}
+
 /** The addon, as C++ exports it. */
 export interface Native {
   readonly Engine: new (directory: string, options: NativeOptions) => NativeEngine;
@@ -158,6 +175,8 @@ export interface Native {
   machine(): NativeMachine;
   /** Looks for GPUs, loading the CUDA object on first use. */
   gpus(): NativeGpus;
+  /** Devices cuda and emulator only. Blocks until it is done: for benchmarks. */
+  trace(directory: string, options: NativeOptions, batch: NativeBatch, plan: NativePlan, passes: number): NativeTrace;
 }
 
 const require = createRequire(import.meta.url);

@@ -70,7 +70,7 @@ describe("an engine pool", () => {
   it("cancels a job where it runs, and closing it closes every engine", async () => {
     const pool = new EnginePool([1, 2].map(() => new (native().Engine)(model.directory, emulator)));
     await pool.ready;
-    // Two run, and the other two wait behind them.
+    // Each engine has two of them under way.
     const jobs = [1, 2, 3, 4].map(() => pool.submit(batchOf(100), plan));
     pool.cancel(jobs[3]!.id);
     pool.cancel(77);

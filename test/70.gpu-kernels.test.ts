@@ -21,6 +21,10 @@ const TOLERANCE: Readonly<Record<string, Readonly<Record<"f32" | "bf16" | "f16",
 const gpus = process.env.MATRYOSHKA_TEST_GPU ? native().gpus().devices : [];
 const devices: readonly Device[] = ["emulator", ...gpus.map(({ index }) => `cuda:${index}` as const)];
 
+if (process.env.MATRYOSHKA_TEST_GPU)
+  it("cuda: there is a GPU to test", () =>
+    expect(native().gpus().devices.length, native().gpus().reason).toBeGreaterThan(0));
+
 describe.each(devices)("golden scores on %s", (device) => {
   for (const golden of goldens().filter(({ name }) => name in TOLERANCE))
     for (const dtype of ["f32", "bf16", "f16"] as const)

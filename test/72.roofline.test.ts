@@ -7,13 +7,16 @@ import { blockFlops } from "../lib/exit/cost.js";
 
 const shape = { layers: 12, hidden: 384, intermediate: 1536 };
 const tokens = Int32Array.of(105, 17, 418, 64);
-const counted = [
-  { kernel: "attention", launches: 1, bytes: 1000 },
-  { kernel: "gemm 384 x 1536", launches: 1, bytes: 5000 },
-];
+const counted = {
+  bytes: new Map([
+    ["attention", 1000],
+    ["gemm 384 x 1536", 5000],
+  ]),
+  tokens: 302,
+};
 
 describe("the roofline of a layer", () => {
-  const layer = kernels(shape, tokens, counted, 302);
+  const layer = kernels(shape, tokens, counted);
 
   it("has the operations that computeFraction is a share of", () => {
     const flops = layer.reduce((sum, kernel) => sum + kernel.flops, 0);
@@ -27,7 +30,7 @@ describe("the roofline of a layer", () => {
   });
 
   it("takes the larger of arithmetic and memory", () => {
-    const kernel = { name: "", flops: 2e9, compulsory: 1e6, asked: 2e6 };
+    const kernel = { name: "", kernel: "", flops: 2e9, compulsory: 1e6, asked: 2e6 };
     expect(lowerBound(kernel, { tflops: 100, gbs: 1000 })).toEqual({ microseconds: 20, by: "arithmetic" });
     expect(lowerBound(kernel, { tflops: 100, gbs: 10 })).toEqual({ microseconds: 100, by: "memory" });
   });

@@ -9,7 +9,7 @@ const kernels = ["-R", "^(simt|cuda)_", "--output-on-failure", "-j", jobs];
 runStages([
   {
     name: "every shape and schedule",
-    commands: [...native("emulator", "-DCMAKE_BUILD_TYPE=Release", "-DMATRYOSHKA_TEST_FOLDERS=engine;cuda"), ["ctest", "--test-dir", "build/emulator", ...kernels]],
+    commands: [...native("emulator", "-DCMAKE_BUILD_TYPE=Release", "-DMATRYOSHKA_TEST_FOLDERS=model;engine;cuda"), ["ctest", "--test-dir", "build/emulator", ...kernels]],
   },
   {
     name: "under AddressSanitizer and UBSan",

@@ -15,6 +15,13 @@ runStages([
     ],
   },
   {
+    name: "CUDA kernels, emulated, in every shape",
+    commands: [
+      ...native("emulator", "-DCMAKE_BUILD_TYPE=Release", "-DMATRYOSHKA_TEST_FOLDERS=model;engine;cuda"),
+      ["ctest", "--test-dir", "build/emulator", "-R", "^(simt|cuda)_", "--output-on-failure", "-j", jobs],
+    ],
+  },
+  {
     name: "CUDA kernels, emulated, under ThreadSanitizer, and with bugs planted",
     skip: () => (works("setarch", "-R", "true") ? undefined : "needs `setarch -R` (Debian: util-linux; not in every container)"),
     commands: [[process.execPath, "test/native/cuda/mutants.mjs"]],

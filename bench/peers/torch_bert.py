@@ -1,4 +1,4 @@
-"""BERT cross-encoder in PyTorch's fused operators: `torch_bert.py f32|bf16`.
+"""BERT cross-encoder in PyTorch's fused operators: `torch_bert.py f32|bf16|f16 cpu|cuda:0`.
 
 Each line of stdin is a list of batches of {ids, types}; each line of stdout gives the milliseconds their scoring took
 (padding and tensors not counted), the CPU milliseconds, and the logits in order.
@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from weights import load
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DTYPE = {"f32": torch.float32, "bf16": torch.bfloat16}[sys.argv[1]]
+DTYPE = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[sys.argv[1]]
+DEVICE = sys.argv[2]
 torch.set_num_threads(2)
 
 config, arrays, head_weight, head_bias = load(os.path.join(HERE, "..", "..", "models", "default"))
-W = {name: torch.from_numpy(value).to(DTYPE) for name, value in arrays.items()}
-HEAD = torch.from_numpy(head_weight), torch.from_numpy(head_bias)
+W = {name: torch.from_numpy(value).to(DEVICE, DTYPE) for name, value in arrays.items()}
+HEAD = torch.from_numpy(head_weight).to(DEVICE), torch.from_numpy(head_bias).to(DEVICE)
 HIDDEN, HEADS = config["hidden_size"], config["num_attention_heads"]
 QKV = [
     tuple(
@@ -57,10 +58,10 @@ def score(ids, types, mask):
 
 def tensors(rows):
     width = max(len(row["ids"]) for row in rows)
-    pad = lambda key: torch.tensor([row[key] + [0] * (width - len(row[key])) for row in rows])
+    pad = lambda key: torch.tensor([row[key] + [0] * (width - len(row[key])) for row in rows]).to(DEVICE)
     lengths = torch.tensor([len(row["ids"]) for row in rows])
     mask = torch.arange(width)[None, :] < lengths[:, None]
-    return pad("ids"), pad("types"), None if bool(mask.all()) else mask[:, None, None, :]
+    return pad("ids"), pad("types"), None if bool(mask.all()) else mask[:, None, None, :].to(DEVICE)
 
 
 print(json.dumps({"version": torch.__version__}), flush=True)

@@ -3,6 +3,7 @@
 
 #include "addon/convert.h"
 #include "addon/engine_object.h"
+#include "addon/trace.h"
 #include "addon/trainer_object.h"
 #include "cpu/cpu_backend.h"
 #include "cuda/plugin_stream.h"
@@ -31,6 +32,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));
   exports.Set("gpus", Napi::Function::New<gpus>(env, "gpus"));
   exports.Set("machine", Napi::Function::New<machine>(env, "machine"));
+  exports.Set("trace", Napi::Function::New<trace>(env, "trace"));
   return exports;
 }
 

@@ -159,6 +159,9 @@ Napi::Object from_gpus(Napi::Env env, const cuda::Gpus& gpus) {
     device.Set("capability", gpu.capability);
     device.Set("totalGiB", gpu.total_gib);
     device.Set("freeGiB", gpu.free_gib);
+    device.Set("multiprocessors", gpu.multiprocessors);
+    device.Set("clockGHz", gpu.clock_ghz);
+    device.Set("gigabytesPerSecond", gpu.gigabytes_second);
     devices.Set(static_cast<uint32_t>(i), device);
   }
   auto out = Napi::Object::New(env);

@@ -60,7 +60,8 @@ BatchInput::BatchInput(Carver& carver, const BatchSizes& sizes)
     : tokens(carver.take<int>(sizes.tokens)),
       positions(carver.take<int>(sizes.tokens)),
       types(carver.take<int>(sizes.tokens)),
-      active(take_active_set(carver, sizes)) {}
+      active(take_active_set(carver, sizes)),
+      difficulty(carver.take<float>(sizes.sequences)) {}
 
 void write(const BatchInput& staging, const TokenBatch& batch, int position_offset, int query_block) {
   const int n = batch.sequences(), tokens = batch.tokens();
@@ -105,7 +106,6 @@ BatchActivations::BatchActivations(Carver& carver, const BatchSizes& sizes, cons
   row_map = carver.take<int>(sizes.tokens);
   low = carver.take<float>(sizes.sequences);
   high = carver.take<float>(sizes.sequences);
-  difficulty = carver.take<float>(sizes.sequences);
   terms = carver.take<double>(sizes.sequences);
   stop = carver.take<unsigned char>(sizes.sequences);
   slots = carver.take<int>(sizes.sequences + 1);

@@ -24,10 +24,11 @@ struct BatchSizes {
 struct BatchInput {
   int *tokens, *positions, *types;  ///< [tokens]
   ActiveSetView active;
+  float* difficulty;                ///< [sequences], written where a rule reads it
 
   BatchInput(Carver& carver, const BatchSizes& sizes);
 };
-/// Fills staging memory: everybody is active.
+/// Fills staging memory but for the difficulty: everybody is active.
 void write(const BatchInput& staging, const TokenBatch& batch, int position_offset, int query_block);
 
 /// What the host reads, in one block that is downloaded at once.
@@ -47,7 +48,7 @@ struct BatchActivations {
   void *scoring, *pooled;                    ///< [sequences, hidden]
   ActiveSetView other;                       ///< the set that the first compaction writes
   int* row_map;                              ///< [tokens]
-  float *low, *high, *difficulty;            ///< [sequences]
+  float *low, *high;                         ///< [sequences]
   double* terms;                             ///< [sequences]
   unsigned char* stop;                       ///< [sequences]
   int* slots;                                ///< [sequences + 1]

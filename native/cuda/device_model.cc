@@ -166,7 +166,7 @@ DeviceModel::DeviceModel(const Checkpoint& checkpoint, ElementType element, Stre
   memory_.reserve(count.bytes());
   Uploader write(stream, element, memory_.data());
   lay_out(checkpoint, write);
-  stream.wait();
+  stream.wait(stream.mark());
   checkpoint.release_pages();
 }
 

@@ -47,4 +47,10 @@ class LaunchSequence {
   std::string key_;
 };
 
+/// What a launch took where it was measured.
+struct LaunchCost {
+  float milliseconds = 0;  ///< a GPU's own; of the emulator, which has no time, the host's
+  double bytes = 0;        ///< of global memory asked for, in whole sectors, by the emulator's count; 0 on a GPU
+};
+
 }  // namespace matryoshka::cuda

@@ -9,16 +9,23 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cuda/kernels/instances.cuh"
 
 namespace matryoshka::cuda {
 namespace {
 
+/// More than batches under way, so that a moment asked for is rarely one that has been recorded over; a later one does too.
+constexpr int kMarks = 8;
+
 struct Queue {
   int device = 0;
   int multiprocessors = 0;
-  cudaStream_t stream = nullptr;
+  cudaStream_t uploads = nullptr, kernels = nullptr, downloads = nullptr;
+  cudaEvent_t uploaded = nullptr, computed = nullptr;  ///< the last of those lines' work
+  cudaEvent_t marks[kMarks] = {};
+  uint64_t next_mark = 0;
   std::map<const void*, int> blocks;  ///< of each kernel that has run: how many the device holds at once
   std::map<std::string, cudaGraphExec_t> graphs;  ///< of sequences that have run, by their key
   bool graphs_work = true;
@@ -62,8 +69,25 @@ const char* device(int index, PluginDevice* out) {
   std::snprintf(out->name, sizeof out->name, "%s", properties.name);
   out->multiprocessors = properties.multiProcessorCount;
   out->capability = properties.major * 10 + properties.minor;
+  int core_khz = 0, memory_khz = 0, bus_bits = 0;
+  cudaDeviceGetAttribute(&core_khz, cudaDevAttrClockRate, index);
+  cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, index);
+  cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, index);
+  out->clock_ghz = core_khz / 1e6;
+  out->gigabytes_second = 2.0 * memory_khz * (bus_bits / 8) / 1e6;  // two transfers a clock
   cudaSetDevice(index);
   return sentence(cudaMemGetInfo(&out->free_bytes, &out->total_bytes), "asking for the device's memory");
+}
+
+void destroy(Queue* queue) {
+  queue->forget_graphs();
+  for (cudaEvent_t event : {queue->uploaded, queue->computed})
+    if (event) cudaEventDestroy(event);
+  for (cudaEvent_t event : queue->marks)
+    if (event) cudaEventDestroy(event);
+  for (cudaStream_t line : {queue->uploads, queue->kernels, queue->downloads})
+    if (line) cudaStreamDestroy(line);
+  delete queue;
 }
 
 const char* open(int index, void** stream) {
@@ -72,18 +96,18 @@ const char* open(int index, void** stream) {
   queue->device = index;
   const char* error = sentence(cudaSetDevice(index), "choosing a CUDA device");
   if (!error) error = sentence(cudaDeviceGetAttribute(&queue->multiprocessors, cudaDevAttrMultiProcessorCount, index), "asking about a CUDA device");
-  if (!error) error = sentence(cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking), "creating a stream");
-  if (error) delete queue;
+  for (cudaStream_t* line : {&queue->uploads, &queue->kernels, &queue->downloads})
+    if (!error) error = sentence(cudaStreamCreateWithFlags(line, cudaStreamNonBlocking), "creating a stream");
+  for (cudaEvent_t* event : {&queue->uploaded, &queue->computed})
+    if (!error) error = sentence(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+  for (cudaEvent_t& event : queue->marks)
+    if (!error) error = sentence(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+  if (error) destroy(queue);
   else *stream = queue;
   return error;
 }
 
-void close(void* stream) {
-  Queue& queue = queue_of(stream);
-  queue.forget_graphs();
-  cudaStreamDestroy(queue.stream);
-  delete &queue;
-}
+void close(void* stream) { destroy(&queue_of(stream)); }
 
 const KernelTable* kernels() {
   static const KernelTable table = kernel_table();
@@ -111,16 +135,35 @@ void release_staging(void* stream, void* memory) {
   cudaFreeHost(memory);
 }
 
+/// What is queued in `later` from now on waits for what is in `line` by now.
+const char* follow(cudaStream_t line, cudaEvent_t event, cudaStream_t later) {
+  const char* const error = sentence(cudaEventRecord(event, line), "recording an event");
+  return error ? error : sentence(cudaStreamWaitEvent(later, event, 0), "waiting for an event");
+}
+
 const char* upload(void* stream, void* to, const void* from, size_t bytes) {
-  return sentence(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue_of(stream).stream), "copying to the device");
+  Queue& queue = queue_of(stream);
+  const char* const error = sentence(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue.uploads), "copying to the device");
+  return error ? error : follow(queue.uploads, queue.uploaded, queue.kernels);
 }
 const char* fill(void* stream, void* to, int value, size_t bytes) {
-  return sentence(cudaMemsetAsync(to, value, bytes, queue_of(stream).stream), "filling device memory");
+  return sentence(cudaMemsetAsync(to, value, bytes, queue_of(stream).kernels), "filling device memory");
 }
 const char* download(void* stream, void* to, const void* from, size_t bytes) {
-  return sentence(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue_of(stream).stream), "copying from the device");
+  Queue& queue = queue_of(stream);
+  if (const char* error = follow(queue.kernels, queue.computed, queue.downloads)) return error;
+  return sentence(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue.downloads), "copying from the device");
 }
-const char* wait(void* stream) { return sentence(cudaStreamSynchronize(queue_of(stream).stream), "running the kernels"); }
+/// Downloads follow kernels and kernels follow uploads, so that the end of the last line is the end of all.
+const char* mark(void* stream, uint64_t* mark) {
+  Queue& queue = queue_of(stream);
+  if (const char* error = follow(queue.kernels, queue.computed, queue.downloads)) return error;
+  *mark = queue.next_mark++;
+  return sentence(cudaEventRecord(queue.marks[*mark % kMarks], queue.downloads), "recording an event");
+}
+const char* wait(void* stream, uint64_t mark) {
+  return sentence(cudaEventSynchronize(queue_of(stream).marks[mark % kMarks]), "running the kernels");
+}
 
 /// Fills the device once; asked for once a kernel.
 const char* blocks_of(Queue& queue, const Kernel& kernel, int& blocks) {
@@ -146,13 +189,24 @@ const char* blocks_of(Queue& queue, const Kernel& kernel, int& blocks) {
   return nullptr;
 }
 
+const char* launch(Queue& queue, const PluginLaunch& launch) {
+  const Kernel& kernel = *launch.kernel;
+  void* parameters[] = {const_cast<void*>(launch.args)};  // the runtime copies what it points to
+  const dim3 blocks(queue.blocks.at(kernel.entry)), threads(kernel.threads);
+  return sentence(cudaLaunchKernel(kernel.entry, blocks, threads, parameters, kernel.shared_bytes, queue.kernels), kernel.name);
+}
+
 const char* launch_all(Queue& queue, const PluginLaunch* launches, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    const Kernel& kernel = *launches[i].kernel;
-    void* parameters[] = {const_cast<void*>(launches[i].args)};  // the runtime copies what it points to
-    const dim3 blocks(queue.blocks.at(kernel.entry)), threads(kernel.threads);
-    if (const char* error = sentence(cudaLaunchKernel(kernel.entry, blocks, threads, parameters, kernel.shared_bytes, queue.stream), kernel.name)) return error;
-  }
+  for (size_t i = 0; i < count; ++i)
+    if (const char* error = launch(queue, launches[i])) return error;
+  return nullptr;
+}
+
+/// Every kernel of the launches can be launched.
+const char* prepare(Queue& queue, const PluginLaunch* launches, size_t count) {
+  int blocks;
+  for (size_t i = 0; i < count; ++i)
+    if (const char* error = blocks_of(queue, *launches[i].kernel, blocks)) return error;
   return nullptr;
 }
 
@@ -160,9 +214,9 @@ const char* launch_all(Queue& queue, const PluginLaunch* launches, size_t count)
 cudaGraphExec_t captured(Queue& queue, const PluginLaunch* launches, size_t count) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
-  if (cudaStreamBeginCapture(queue.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
+  if (cudaStreamBeginCapture(queue.kernels, cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
     const char* const error = launch_all(queue, launches, count);
-    if (cudaStreamEndCapture(queue.stream, &graph) == cudaSuccess && !error) cudaGraphInstantiate(&executable, graph, 0);
+    if (cudaStreamEndCapture(queue.kernels, &graph) == cudaSuccess && !error) cudaGraphInstantiate(&executable, graph, 0);
     if (graph) cudaGraphDestroy(graph);
   }
   cudaGetLastError();
@@ -172,10 +226,7 @@ cudaGraphExec_t captured(Queue& queue, const PluginLaunch* launches, size_t coun
 
 const char* run(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes) {
   Queue& queue = queue_of(stream);
-  for (size_t i = 0; i < count; ++i) {
-    int blocks;
-    if (const char* error = blocks_of(queue, *launches[i].kernel, blocks)) return error;
-  }
+  if (const char* error = prepare(queue, launches, count)) return error;
   if (!queue.graphs_work) return launch_all(queue, launches, count);
   std::string name(key, key_bytes);
   auto found = queue.graphs.find(name);
@@ -185,7 +236,25 @@ const char* run(void* stream, const PluginLaunch* launches, size_t count, const 
     if (queue.graphs.size() == kMostGraphs) queue.forget_graphs();
     found = queue.graphs.emplace(std::move(name), graph).first;
   }
-  return sentence(cudaGraphLaunch(found->second, queue.stream), "launching a graph");
+  return sentence(cudaGraphLaunch(found->second, queue.kernels), "launching a graph");
+}
+
+/// An event before each launch and one after the last, on the device's own clock.
+const char* time(void* stream, const PluginLaunch* launches, size_t count, float* milliseconds) {
+  Queue& queue = queue_of(stream);
+  const char* error = prepare(queue, launches, count);
+  std::vector<cudaEvent_t> events;
+  for (size_t i = 0; i <= count && !error; ++i) {
+    events.push_back(nullptr);
+    error = sentence(cudaEventCreate(&events[i]), "creating an event");
+    if (!error) error = sentence(cudaEventRecord(events[i], queue.kernels), "recording an event");
+    if (!error && i < count) error = launch(queue, launches[i]);
+  }
+  if (!error) error = sentence(cudaEventSynchronize(events.back()), "running the kernels");
+  for (size_t i = 0; i < count && !error; ++i) error = sentence(cudaEventElapsedTime(milliseconds + i, events[i], events[i + 1]), "reading a time");
+  for (cudaEvent_t event : events)
+    if (event) cudaEventDestroy(event);
+  return error;
 }
 
 }  // namespace
@@ -194,6 +263,6 @@ const char* run(void* stream, const PluginLaunch* launches, size_t count, const 
 extern "C" __attribute__((visibility("default"))) const matryoshka::cuda::Plugin* matryoshka_cuda_plugin() {
   using namespace matryoshka::cuda;
   static const Plugin plugin = {kPluginVersion, CUDART_VERSION, devices, device,  open,  close,    kernels, allocate, release,
-                                allocate_staging, release_staging, upload, fill, run, download, wait};
+                                allocate_staging, release_staging, upload, fill, run, download, mark, wait, time};
   return &plugin;
 }

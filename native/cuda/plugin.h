@@ -3,19 +3,22 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cuda/kernel_table.h"
 
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 3;
+constexpr int kPluginVersion = 5;
 
 struct PluginDevice {
   char name[128];
   int multiprocessors;
   int capability;  ///< 80 for 8.0
   size_t total_bytes, free_bytes;
+  double clock_ghz;         ///< of the multiprocessors, at most; 0 where the driver does not say, as the next
+  double gigabytes_second;  ///< of the memory bus
 };
 
 struct PluginLaunch {
@@ -44,7 +47,10 @@ struct Plugin {
   /// One after the other. Sequences with the same key are the same: from the second time on they are one graph.
   const char* (*run)(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes);
   const char* (*download)(void* stream, void* to, const void* from, size_t bytes);
-  const char* (*wait)(void* stream);
+  const char* (*mark)(void* stream, uint64_t* mark);
+  const char* (*wait)(void* stream, uint64_t mark);
+  /// As run, launched one by one, and waits: the milliseconds of each.
+  const char* (*time)(void* stream, const PluginLaunch* launches, size_t count, float* milliseconds);
 };
 
 /// The one symbol of the object, `matryoshka_cuda_plugin`.

@@ -71,14 +71,31 @@ class PluginStream final : public Stream {
   void upload(void* to, const void* from, size_t bytes) override { check(plugin_.upload(stream_, to, from, bytes)); }
   void fill(void* to, uint8_t value, size_t bytes) override { check(plugin_.fill(stream_, to, value, bytes)); }
   void run(const LaunchSequence& sequence) override {
-    launches_.clear();
-    for (size_t i = 0; i < sequence.size(); ++i) launches_.push_back({&sequence.kernel(i), sequence.args(i)});
+    list(sequence);
     check(plugin_.run(stream_, launches_.data(), launches_.size(), sequence.key().data(), sequence.key().size()));
   }
   void download(void* to, const void* from, size_t bytes) override { check(plugin_.download(stream_, to, from, bytes)); }
-  void wait() override { check(plugin_.wait(stream_)); }
+  Mark mark() override {
+    Mark mark = 0;
+    check(plugin_.mark(stream_, &mark));
+    return mark;
+  }
+  void wait(Mark mark) override { check(plugin_.wait(stream_, mark)); }
+
+  std::vector<LaunchCost> time(const LaunchSequence& sequence) override {
+    list(sequence);
+    std::vector<float> milliseconds(sequence.size());
+    check(plugin_.time(stream_, launches_.data(), launches_.size(), milliseconds.data()));
+    std::vector<LaunchCost> costs;
+    for (const float each : milliseconds) costs.push_back({each, 0});
+    return costs;
+  }
 
  private:
+  void list(const LaunchSequence& sequence) {
+    launches_.clear();
+    for (size_t i = 0; i < sequence.size(); ++i) launches_.push_back({&sequence.kernel(i), sequence.args(i)});
+  }
   void check(const char* error) const {
     if (error) throw Error("ERR_INTERNAL", "GPU " + std::to_string(index_) + " failed while " + error + ". Open the model anew, or use device cpu");
   }
@@ -122,7 +139,7 @@ Gpus find_gpus() {
     }
     constexpr double kGib = 1 << 30;
     gpus.devices.push_back({index, device.name, device.capability, static_cast<double>(device.total_bytes) / kGib,
-                            static_cast<double>(device.free_bytes) / kGib});
+                            static_cast<double>(device.free_bytes) / kGib, device.multiprocessors, device.clock_ghz, device.gigabytes_second});
   }
   if (!gpus.devices.empty()) gpus.reason.clear();
   else if (gpus.reason.empty()) gpus.reason = "no CUDA device is visible";

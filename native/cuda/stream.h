@@ -4,15 +4,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cuda/kernel_table.h"
 #include "cuda/launch_sequence.h"
 
 namespace matryoshka::cuda {
 
-/// Everything but the allocations, wait and describe is only queued, and runs in the order queued.
+/// Allocations, wait, time and describe act at once; everything else is only queued, in three lines that each keep their
+/// order: uploads, kernels (with fills), downloads. A kernel waits for every upload queued before it, a download for every
+/// kernel queued before it, and nothing else waits: an upload may overtake kernels, so it must go where none of them looks.
 class Stream {
  public:
+  /// A moment: all that was queued before it has run.
+  using Mark = uint64_t;
+
   virtual ~Stream() = default;
 
   virtual const KernelTable& kernels() const = 0;
@@ -35,8 +41,13 @@ class Stream {
   virtual void run(const LaunchSequence& sequence) = 0;
   /// Device to staging memory.
   virtual void download(void* to, const void* from, size_t bytes) = 0;
-  /// The host waits until all that was queued has run. Throws what went wrong since the last wait.
-  virtual void wait() = 0;
+
+  virtual Mark mark() = 0;
+  /// The host waits for that moment, whatever has been queued since. Throws what went wrong by then.
+  virtual void wait(Mark mark) = 0;
+
+  /// As run, but each launch alone and with its time, waited for: for benchmarks.
+  virtual std::vector<LaunchCost> time(const LaunchSequence& sequence) = 0;
 };
 
 }  // namespace matryoshka::cuda

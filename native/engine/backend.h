@@ -38,8 +38,11 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// Takes a batch in: every sequence is active, nothing is scored. `states`: whether scores come with their rows.
-  /// Throws ERR_OUT_OF_MEMORY, and ERR_UNSUPPORTED_DEVICE where it cannot do that; stays usable.
+  /// How many batches may be submitted and not yet finished: a device computes one while the host prepares the next.
+  virtual size_t capacity() const { return 1; }
+  /// Takes a batch in, which all calls up to the next begin are about: every sequence is active, nothing is scored. One
+  /// that was begun and not submitted is forgotten. `states`: whether scores come with their rows. Throws
+  /// ERR_OUT_OF_MEMORY, and ERR_UNSUPPORTED_DEVICE where it cannot do that; stays usable, and batches under way go on.
   virtual void begin(const TokenBatch& batch, int exits, bool states) = 0;
   /// Calls `body(ops, step)` for step = 0 … steps-1 in order on every tile of the active set. Tiles are independent;
   /// no tile starts a later call of run before every tile has finished this one. `body` must be thread-safe.
@@ -47,7 +50,10 @@ class Backend {
   /// Applies `rule` to the scores of exit index `exit`: whoever stops is scored for good, leaves the active set, and its
   /// rows are squeezed out of hidden and key_value.
   virtual void decide(const ExitRule& rule, int exit);
-  /// The batch's one synchronisation: fills logits and the exit layers of those that stopped (0: still active).
+  /// All has been said of the batch: whoever only wrote it down starts it. If this throws, the batch is forgotten.
+  virtual void submit() {}
+  /// The one synchronisation of a batch, the oldest under way: fills its logits and the exit layers of those that stopped
+  /// (0: still active). Whether or not it throws, that batch is over.
   virtual void finish(Scores& scores) = 0;
 
   /// "cpu f32 avx512 2 threads": for inspect and doctor.

@@ -1,6 +1,6 @@
 #include "engine/engine.h"
 
-#include <chrono>
+#include <algorithm>
 #include <utility>
 
 #include "engine/forward.h"
@@ -22,7 +22,7 @@ void Engine::stop() {
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
-    if (running_) running_->cancelled = true;
+    for (const Running& running : running_) running.job->cancelled = true;
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -34,28 +34,47 @@ void Engine::loop(const Load& load) {
   on_ready_(code.empty() ? &model_ : nullptr, code, message);
   if (!code.empty()) return;
   for (;;) {
-    std::shared_ptr<Job> job;
+    bool begins = false;
     {
       std::unique_lock lock(mutex_);
-      running_ = nullptr;
-      wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+      if (running_.empty()) wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
       if (stopped_) return;
-      job = std::move(queue_.front());
-      queue_.pop_front();
-      running_ = job;
+      begins = !queue_.empty() && running_.size() < model_.backend->capacity();
+      if (begins) {
+        running_.push_back({std::move(queue_.front()), 0, Clock::now()});
+        queue_.pop_front();
+      }
     }
-    execute(*job);
-    on_done_(std::move(job));
+    if (begins) begin(running_.back());
+    else end_oldest();
   }
 }
 
-void Engine::execute(Job& job) {
-  const auto start = std::chrono::steady_clock::now();
+void Engine::begin(Running& running) {
+  Job& job = *running.job;
   guarded(job.error_code, job.error_message, [&] {
-    if (job.cancelled || !forward(*model_.backend, *model_.checkpoint, job.batch, job.plan, job.cancelled, job.scores))
-      throw Error("ERR_ABORTED", "The call was aborted");
+    if (!job.cancelled) running.depth = begin_forward(*model_.backend, *model_.checkpoint, job.batch, job.plan, job.cancelled);
   });
-  job.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// A job that failed at its beginning waits for its turn too, so that jobs come back in order.
+void Engine::end_oldest() {
+  const Running& oldest = running_.front();
+  Job& job = *oldest.job;
+  if (job.error_code.empty())
+    guarded(job.error_code, job.error_message, [&] {
+      if (oldest.depth > 0) finish_forward(*model_.backend, job.plan, oldest.depth, job.scores);
+      if (job.cancelled) throw Error("ERR_ABORTED", "The call was aborted");
+    });
+  const Clock::time_point now = Clock::now();
+  job.milliseconds = std::chrono::duration<double, std::milli>(now - std::max(oldest.since, free_since_)).count();
+  free_since_ = now;
+  std::shared_ptr<Job> done = oldest.job;
+  {
+    std::lock_guard lock(mutex_);
+    running_.pop_front();
+  }
+  on_done_(std::move(done));
 }
 
 }  // namespace matryoshka

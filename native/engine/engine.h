@@ -1,7 +1,9 @@
-// One opened model on a thread of its own: jobs go in from any thread, come back in order through a callback.
+// One opened model on a thread of its own: jobs go in from any thread, come back in order through a callback. As many are
+// under way at once as the backend takes, so that a device need not wait for the host between two.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -20,7 +22,7 @@ struct Job {
   ExitPlan plan;
   std::atomic<bool> cancelled{false};
   Scores scores;
-  double milliseconds = 0;
+  double milliseconds = 0;  ///< that it had the engine, not counting those during which the job before it did
   std::string error_code;  ///< empty when the job succeeded
   std::string error_message;
 };
@@ -41,12 +43,20 @@ class Engine {
   ~Engine() { stop(); }
 
   void submit(std::shared_ptr<Job> job);
-  /// Cancels what runs, drops what waits, and joins the thread. Idempotent; call it from one thread.
+  /// Cancels what is under way, drops what waits, and joins the thread. Idempotent; call it from one thread.
   void stop();
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Running {
+    std::shared_ptr<Job> job;
+    int depth = 0;            ///< that it will have reached
+    Clock::time_point since;  ///< it was begun
+  };
+
   void loop(const Load& load);
-  void execute(Job& job);
+  void begin(Running& running);
+  void end_oldest();
 
   OnReady on_ready_;
   OnDone on_done_;
@@ -54,7 +64,8 @@ class Engine {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Job>> queue_;
-  std::shared_ptr<Job> running_;
+  std::deque<Running> running_;  // oldest first; changed by the engine's thread only
+  Clock::time_point free_since_;  // when the job before the oldest ended
   bool stopped_ = false;
   std::thread thread_;
 };

@@ -95,14 +95,26 @@ class Pass {
 
 }  // namespace
 
-bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
-             const std::atomic<bool>& cancelled, Scores& scores) {
+int begin_forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
+                  const std::atomic<bool>& cancelled) {
   backend.begin(batch, static_cast<int>(checkpoint.exit_layers().size()), plan.states);
   const int depth = Pass(backend, checkpoint, plan, cancelled).run();
-  if (cancelled.load(std::memory_order_relaxed)) return false;
+  if (cancelled.load(std::memory_order_relaxed)) return 0;
+  backend.submit();
+  return depth;
+}
+
+void finish_forward(Backend& backend, const ExitPlan& plan, int depth, Scores& scores) {
   backend.finish(scores);
   std::replace(scores.exit_layers.begin(), scores.exit_layers.end(), uint8_t{0}, static_cast<uint8_t>(depth));
   scores.partial = depth < plan.depth;
+}
+
+bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
+             const std::atomic<bool>& cancelled, Scores& scores) {
+  const int depth = begin_forward(backend, checkpoint, batch, plan, cancelled);
+  if (depth == 0) return false;
+  finish_forward(backend, plan, depth, scores);
   return true;
 }
 

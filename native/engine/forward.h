@@ -7,7 +7,15 @@
 
 namespace matryoshka {
 
-/// Runs `batch` to plan.depth and scores the reported exits. Returns false if `cancelled` was seen set at a layer border.
+/// Submits `batch`, to be run to plan.depth with the reported exits scored. Returns the depth that it will have reached: less
+/// than planned where a deadline passed, and 0, with nothing submitted, if `cancelled` was seen set at a layer border.
+int begin_forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
+                  const std::atomic<bool>& cancelled);
+
+/// Waits for the oldest batch under way, begun under `plan` and to reach `depth`.
+void finish_forward(Backend& backend, const ExitPlan& plan, int depth, Scores& scores);
+
+/// Both. Returns false where nothing was submitted.
 bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
              const std::atomic<bool>& cancelled, Scores& scores);
 

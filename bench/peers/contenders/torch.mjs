@@ -8,14 +8,17 @@ const python = process.env.PYTHON ?? "python3";
 export const batchSizes = [1, 2, 4, 8, 32];
 
 /** Why it cannot run here; undefined if it can. */
-export function missing() {
-  const { status } = spawnSync(python, ["-c", "import torch, numpy, safetensors"], { stdio: "ignore" });
-  return status === 0 ? undefined : `${python} has no torch, numpy and safetensors (set PYTHON to one that has)`;
+export function missing(device = "cpu") {
+  const works = (code) => spawnSync(python, ["-c", code], { stdio: "ignore" }).status === 0;
+  if (!works("import torch, numpy, safetensors"))
+    return `${python} has no torch, numpy and safetensors (set PYTHON to one that has)`;
+  if (!works(`import torch; torch.zeros(1, device="${device}")`)) return `${python}'s torch cannot use ${device}`;
+  return undefined;
 }
 
-export async function open(dtype) {
+export async function open(dtype, device = "cpu") {
   const script = fileURLToPath(new URL("../torch_bert.py", import.meta.url));
-  const child = spawn(python, [script, dtype], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(python, [script, dtype, device], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const read = async () => JSON.parse((await lines.next()).value);
   const ask = (question) => {
@@ -24,6 +27,7 @@ export async function open(dtype) {
   };
   return {
     version: (await read()).version,
+    close: () => child.stdin.end(),
     prepare: (pairs, size) => async () => {
       const order = batches(pairs, size);
       const { milliseconds, cpu, logits } = await ask(

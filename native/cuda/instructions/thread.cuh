@@ -13,7 +13,7 @@
 #define DEVICE __device__ __forceinline__
 #define KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define UNROLL _Pragma("unroll")
-#define UNROLL_BY_4 _Pragma("unroll 4")  // where more would only cost registers for addresses
+#define UNROLL_BY_2 _Pragma("unroll 2")  // where more would only cost registers for addresses
 
 namespace matryoshka::cuda {
 
@@ -40,7 +40,7 @@ DEVICE int shuffle_up(int value, int distance) { return __shfl_up_sync(0xfffffff
 #define DEVICE inline
 #define KERNEL(threads, blocks_per_sm) inline void
 #define UNROLL
-#define UNROLL_BY_4
+#define UNROLL_BY_2
 
 namespace matryoshka::cuda {
 

@@ -15,9 +15,9 @@ struct AttentionFma {
 };
 
 /// 8 × 8 threads; thread (y, x) owns rows y + 8i, keys x + 8j, and chunks x + 8n of the output.
-template <int kDim>
+template <int kDim, class Variant = Bidirectional>
 KERNEL(64, 1)
-attention_fma(AttentionArgs args) {
+attention_fma(typename Variant::Args args) {
   using A = AttentionFma<kDim>;
   constexpr int BM = A::BM, BN = A::BN, C = A::kRowChunks;
   Chunk* const queries = reinterpret_cast<Chunk*>(shared_memory());
@@ -25,20 +25,21 @@ attention_fma(AttentionArgs args) {
   Chunk* const value = key + BN * C;
   float* const weights = reinterpret_cast<float*>(value + BN * C);
   const int y = thread_index() / 8, x = thread_index() % 8;
-  const int width = args.heads * C, items = AttentionItem::count(args);
+  const int width = args.heads * C, key_width = args.key_heads * C, items = AttentionItem::count(args);
 
   for (int index = block_index(); index < items; index += block_count()) {
     const AttentionItem item = AttentionItem::at(args, index, BM);
-    const Chunk* const keys = static_cast<const Chunk*>(args.key_value) + static_cast<size_t>(item.first_key) * 2 * width + item.head * C;
+    const Chunk* const keys = static_cast<const Chunk*>(args.key_value) + static_cast<size_t>(item.first_key) * 2 * key_width + item.key_head * C;
     load_rows<BM, C, A::kThreads>(queries, static_cast<const Chunk*>(args.query) + static_cast<size_t>(item.first_query) * width + item.head * C,
                                   width, item.queries);
     float out[4][C / 8][4] = {}, top[4], total[4] = {};
     UNROLL for (int i = 0; i < 4; ++i) top[i] = -INFINITY;
 
-    for (int first = 0; first < item.keys; first += BN) {
-      const Chunk* const from = keys + static_cast<size_t>(first) * 2 * width;
-      load_rows<BN, C, A::kThreads>(key, from, 2 * width, item.keys - first);
-      load_rows<BN, C, A::kThreads>(value, from + width, 2 * width, item.keys - first);
+    const int end = item.template end_block<Variant>(BN) * BN;
+    for (int first = item.template first_block<Variant>(args, BN) * BN; first < end; first += BN) {
+      const Chunk* const from = keys + static_cast<size_t>(first) * 2 * key_width;
+      load_rows<BN, C, A::kThreads>(key, from, 2 * key_width, item.keys - first);
+      load_rows<BN, C, A::kThreads>(value, from + key_width, 2 * key_width, item.keys - first);
       cp_async_commit();
       cp_async_wait<0>();
       sync_block();
@@ -58,17 +59,20 @@ attention_fma(AttentionArgs args) {
       UNROLL for (int i = 0; i < 4; ++i) {  // online softmax
         float now = top[i];
         UNROLL for (int j = 0; j < 4; ++j) {
-          s[i][j] = first + x + 8 * j < item.keys ? s[i][j] * args.scale : -INFINITY;
+          s[i][j] *= args.scale;
+          if constexpr (Variant::kCaps) s[i][j] = args.softcap * tanhf(s[i][j] / args.softcap);
+          if (!item.template sees<Variant>(args, y + 8 * i, first + x + 8 * j)) s[i][j] = -INFINITY;
           now = fmaxf(now, s[i][j]);
         }
         UNROLL for (int mask = 1; mask < 8; mask *= 2) now = fmaxf(now, shuffle_xor(now, mask));
-        const float shrink = expf(top[i] - now);
+        const float shift = Variant::kMasks && now == -INFINITY ? 0 : now;
+        const float shrink = expf(top[i] - shift);
         top[i] = now;
         total[i] *= shrink;
         UNROLL for (int n = 0; n < C / 8; ++n)
           UNROLL for (int e = 0; e < 4; ++e) out[i][n][e] *= shrink;
         UNROLL for (int j = 0; j < 4; ++j) {
-          const float p = expf(s[i][j] - now);
+          const float p = expf(s[i][j] - shift);
           total[i] += p;
           store_shared(&weights[(y + 8 * i) * A::kWeightStride + x + 8 * j], p);
         }

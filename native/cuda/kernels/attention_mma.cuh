@@ -11,35 +11,36 @@ namespace matryoshka::cuda {
 template <class E, int kDim>
 struct AttentionMma {
   static constexpr int D = kDim, BM = 64, BN = kDim > 64 ? 32 : 64, kThreads = 128, kRowChunks = D / kPerChunk<E>;
-  static constexpr bool kKeepQueries = D <= 64;  ///< in registers; wider ones are read again for every block of keys
+  static constexpr bool kKeepQueries = D <= 32;  ///< in registers; wider ones are read again for every block of keys
   static constexpr int kShared = (BM + 4 * BN) * D * 2;  ///< queries, and two stages of keys and values
 };
 
 /// 16 rows of queries a warp; of them a thread holds two, L / 4 and L / 4 + 8, a quarter of the columns each.
-template <class E, int kDim>
-KERNEL(128, 1)
-attention_mma(AttentionArgs args) {
+template <class E, int kDim, class Variant = Bidirectional>
+KERNEL(128, kDim <= 64 ? 3 : 2)
+attention_mma(typename Variant::Args args) {
   using A = AttentionMma<E, kDim>;
   constexpr int D = A::D, BM = A::BM, BN = A::BN, C = A::kRowChunks;
   constexpr float kLog2e = 1.442695041f;
   Chunk* const queries = reinterpret_cast<Chunk*>(shared_memory());
   Chunk* const stages = queries + BM * C;  // stage s: keys, then values
   const int lane = thread_index() % 32, warp_row = thread_index() / 32 * 16;
-  const int width = args.heads * C, items = AttentionItem::count(args);
+  const int width = args.heads * C, key_width = args.key_heads * C, items = AttentionItem::count(args);
   const float scale = args.scale * kLog2e;
 
   for (int index = block_index(); index < items; index += block_count()) {
     const AttentionItem item = AttentionItem::at(args, index, BM);
-    const Chunk* const keys = static_cast<const Chunk*>(args.key_value) + static_cast<size_t>(item.first_key) * 2 * width + item.head * C;
+    const Chunk* const keys = static_cast<const Chunk*>(args.key_value) + static_cast<size_t>(item.first_key) * 2 * key_width + item.key_head * C;
     const auto load_stage = [&](int block) {
-      const size_t first = static_cast<size_t>(block) * BN * 2 * width;
+      const size_t first = static_cast<size_t>(block) * BN * 2 * key_width;
       Chunk* const stage = stages + block % 2 * 2 * BN * C;
-      load_rows<BN, C, A::kThreads>(stage, keys + first, 2 * width, item.keys - block * BN);
-      load_rows<BN, C, A::kThreads>(stage + BN * C, keys + first + width, 2 * width, item.keys - block * BN);
+      load_rows<BN, C, A::kThreads>(stage, keys + first, 2 * key_width, item.keys - block * BN);
+      load_rows<BN, C, A::kThreads>(stage + BN * C, keys + first + key_width, 2 * key_width, item.keys - block * BN);
     };
     load_rows<BM, C, A::kThreads>(queries, static_cast<const Chunk*>(args.query) + static_cast<size_t>(item.first_query) * width + item.head * C,
                                   width, item.queries);
-    load_stage(0);
+    const int first_block = item.template first_block<Variant>(args, BN), blocks = item.template end_block<Variant>(BN);
+    load_stage(first_block);
     cp_async_commit();
 
     uint32_t q[A::kKeepQueries ? D / 16 : 1][4];
@@ -47,8 +48,7 @@ attention_mma(AttentionArgs args) {
       ldmatrix_x4(q[A::kKeepQueries ? k : 0], &queries[swizzled<C>(warp_row + lane % 16, k * 2 + lane / 16)]);
     };
     float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-    const int blocks = (item.keys + BN - 1) / BN;
-    for (int block = 0; block < blocks; ++block) {
+    for (int block = first_block; block < blocks; ++block) {
       if (block + 1 < blocks) load_stage(block + 1);
       cp_async_commit();
       cp_async_wait<1>();
@@ -56,7 +56,7 @@ attention_mma(AttentionArgs args) {
       const Chunk* const key = stages + block % 2 * 2 * BN * C;
       const Chunk* const value = key + BN * C;
 
-      if (A::kKeepQueries && block == 0)
+      if (A::kKeepQueries && block == first_block)
         UNROLL for (int k = 0; k < D / 16; ++k) load_queries(k);
       float s[BN / 8][4] = {};
       UNROLL for (int k = 0; k < D / 16; ++k) {
@@ -74,12 +74,15 @@ attention_mma(AttentionArgs args) {
         UNROLL for (int j = 0; j < BN / 8; ++j)
           UNROLL for (int e = 0; e < 2; ++e) {
             float& x = s[j][half * 2 + e];
-            x = block * BN + j * 8 + lane % 4 * 2 + e < item.keys ? x * scale : -INFINITY;
+            if constexpr (Variant::kCaps) x = args.softcap * kLog2e * tanhf(x * args.scale / args.softcap);
+            else x *= scale;
+            if (!item.template sees<Variant>(args, warp_row + lane / 4 + half * 8, block * BN + j * 8 + lane % 4 * 2 + e)) x = -INFINITY;
             now = fmaxf(now, x);
           }
         now = fmaxf(now, shuffle_xor(now, 1));
         now = fmaxf(now, shuffle_xor(now, 2));
-        const float shrink = exp2_fast(top[half] - now);  // 0 at first; `now` is finite, for every block has a key
+        const float shift = Variant::kMasks && now == -INFINITY ? 0 : now;  // unless it masks, every block has a key for everybody
+        const float shrink = exp2_fast(top[half] - shift);                  // 0 at first
         top[half] = now;
         total[half] *= shrink;
         UNROLL for (int j = 0; j < D / 8; ++j) {
@@ -89,7 +92,7 @@ attention_mma(AttentionArgs args) {
         UNROLL for (int j = 0; j < BN / 8; ++j)
           UNROLL for (int e = 0; e < 2; ++e) {
             float& x = s[j][half * 2 + e];
-            x = exp2_fast(x - now);
+            x = exp2_fast(x - shift);
             total[half] += x;
           }
       }
@@ -119,7 +122,7 @@ attention_mma(AttentionArgs args) {
     }
     sync_warp();
     Chunk* const context = static_cast<Chunk*>(args.context) + static_cast<size_t>(item.first_query) * width + item.head * C;
-    UNROLL for (int j = 0; j < 16 * C / 32; ++j) {
+    UNROLL_BY_2 for (int j = 0; j < 16 * C / 32; ++j) {
       const int r = warp_row + (j * 32 + lane) / C, c = (j * 32 + lane) % C;
       if (r < item.queries) store(context + static_cast<size_t>(r) * width + c, load_shared(&queries[swizzled<C>(r, c)]));
     }

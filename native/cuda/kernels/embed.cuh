@@ -24,7 +24,7 @@ embed(EmbedArgs args) {
     row.add(row_of<E>(args.word, load(args.tokens + r), args.stride));
     row.add(row_of<E>(args.position, load(args.positions + r), args.stride));
     row.add(row_of<E>(args.type, load(args.types + r), args.stride));
-    row.normalize(args.width, args.eps, args.weight, args.bias);
+    row.template normalize<Norm::layer>(args.width, args.eps, args.weight, args.bias);
     row.put(row_of<E>(args.hidden, r, args.stride));
   }
 }

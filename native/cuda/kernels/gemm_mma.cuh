@@ -44,7 +44,7 @@ class MmaProduct {
         }
     }
     sync_block();
-    UNROLL for (int j = 0; j < T::BM * kRowChunks / T::kThreads; ++j) {
+    UNROLL_BY_2 for (int j = 0; j < T::BM * kRowChunks / T::kThreads; ++j) {
       const int i = j * T::kThreads + thread_index(), r = i / kRowChunks, c = i % kRowChunks;
       if (m0 + r < m)
         store(static_cast<Chunk*>(args.output) + (static_cast<size_t>(m0 + r) * args.n + n0) / kPerChunk<E> + c,

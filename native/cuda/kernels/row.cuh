@@ -6,6 +6,9 @@
 
 namespace matryoshka::cuda {
 
+/// layer: (x - mean) / deviation · weight + bias. The others, of decoders: x / root mean square · weight, or · (1 + weight).
+enum class Norm : uint8_t { layer, rms, rms_plus_one };
+
 constexpr int kRowThreads = 256;  ///< a block of the kernels that give each row a warp
 
 /// Warps take rows in turn: `for (int row = first_row(); row < rows; row += row_step())`.
@@ -37,13 +40,17 @@ class Row {
     }
   }
 
-  /// (x - mean) / sqrt(variance + eps) · weight + bias over the first `width` elements: two passes over registers, so
-  /// that nothing cancels. Weight and bias are zero past the width, which keeps the rest zero.
+  /// Over the first `width` elements, in two passes over registers, so that nothing cancels. Weight and bias are zero past
+  /// the width, which keeps the rest zero; `bias` is a layer norm's only.
+  template <Norm kNorm>
   DEVICE void normalize(int width, float eps, const void* weight, const void* bias) {
-    float sum = 0, square = 0;
-    UNROLL for (int i = 0; i < kChunks; ++i)
-      UNROLL for (int e = 0; e < kPerChunk<E>; ++e) sum += value_[i][e];
-    const float mean = warp_sum(sum) / width;
+    float mean = 0, square = 0;
+    if constexpr (kNorm == Norm::layer) {
+      float sum = 0;
+      UNROLL for (int i = 0; i < kChunks; ++i)
+        UNROLL for (int e = 0; e < kPerChunk<E>; ++e) sum += value_[i][e];
+      mean = warp_sum(sum) / width;
+    }
     UNROLL for (int i = 0; i < kChunks; ++i)
       UNROLL for (int e = 0; e < kPerChunk<E>; ++e) {
         const float d = chunk(i) * kPerChunk<E> + e < width ? value_[i][e] - mean : 0;
@@ -52,9 +59,11 @@ class Row {
     const float scale = 1 / sqrtf(warp_sum(square) / width + eps);
     UNROLL for (int i = 0; i < kChunks; ++i) {
       if (!inside(i)) continue;
-      float w[kPerChunk<E>], b[kPerChunk<E>];
+      float w[kPerChunk<E>], b[kPerChunk<E>] = {};
       widen<E>(load(static_cast<const Chunk*>(weight) + chunk(i)), w);
-      widen<E>(load(static_cast<const Chunk*>(bias) + chunk(i)), b);
+      if constexpr (kNorm == Norm::layer) widen<E>(load(static_cast<const Chunk*>(bias) + chunk(i)), b);
+      if constexpr (kNorm == Norm::rms_plus_one)
+        UNROLL for (int e = 0; e < kPerChunk<E>; ++e) w[e] += 1;
       UNROLL for (int e = 0; e < kPerChunk<E>; ++e) value_[i][e] = (value_[i][e] - mean) * scale * w[e] + b[e];
     }
   }

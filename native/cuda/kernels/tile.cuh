@@ -17,7 +17,7 @@ DEVICE int swizzled(int r, int c) {
 template <int kRows, int kRowChunks, int kThreads>
 DEVICE void load_rows(Chunk* to, const Chunk* from, int stride, int valid) {
   static_assert(kRows * kRowChunks % kThreads == 0);
-  UNROLL_BY_4 for (int j = 0; j < kRows * kRowChunks / kThreads; ++j) {
+  UNROLL_BY_2 for (int j = 0; j < kRows * kRowChunks / kThreads; ++j) {
     const int i = j * kThreads + thread_index(), r = i / kRowChunks, c = i % kRowChunks;
     const bool inside = r < valid;
     cp_async16(&to[swizzled<kRowChunks>(r, c)], from + static_cast<size_t>(inside ? r : 0) * stride + c, inside);

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
+#include "cuda/emulator_kernels.h"
 #include "cuda/emulator_stream.h"
 #include "engine/forward.h"
 #include "random_model.h"
@@ -197,6 +198,25 @@ TEST("a pair's score has the same bits alone and in company") {
       CHECK(std::memcmp(alone.logits.data(), &together.logits[s * together.exits], together.exits * sizeof(float)) == 0);
     }
   }
+}
+
+TEST("every kernel keeps to its shared memory, and to what the smallest device gives a block") {
+  const cuda::KernelTable& table = cuda::emulator_kernels();
+  const auto at_most = [](const cuda::Kernel& kernel, int kibibytes) {
+    CHECK(kernel.shared_bytes <= kibibytes << 10);
+    CHECK(kernel.shared_bytes <= 64 << 10);  // sm_75
+    CHECK(kernel.threads % 32 == 0 && kernel.threads <= 1024);
+  };
+  const int halves[] = {20, 40, 48}, singles[] = {17, 29, 53};  // by head dimension
+  for (const cuda::ElementKernels* kernels : {&table.f32, &table.bf16, &table.f16}) {
+    const bool single = kernels == &table.f32;
+    for (const cuda::Kernel& gemm : kernels->gemm) at_most(gemm, single ? 48 : 64);
+    for (int d = 0; d < 3; ++d) at_most(kernels->attention[d], single ? singles[d] : halves[d]);
+    for (int width = 0; width < 2; ++width)
+      for (const cuda::Kernel& kernel : {kernels->embed[width], kernels->residual[width], kernels->head[width]}) at_most(kernel, 0);
+  }
+  for (const cuda::Kernel& kernel : {table.gather, table.map_rows}) at_most(kernel, 0);
+  for (const cuda::Kernel& kernel : {table.decide, table.compact}) at_most(kernel, 1);
 }
 
 TEST("checkpoints with a pooler, in any stored type, score as the reference does") {

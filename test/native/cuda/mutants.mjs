@@ -91,11 +91,25 @@ export const MUTANTS = [
   },
   {
     name: "attention: keys past the sequence's end are seen",
-    file: `${kernels}/attention_mma.cuh`,
-    from: "lane % 4 * 2 + e < item.keys",
-    to: "lane % 4 * 2 + e <= item.keys",
+    file: `${kernels}/attention.cuh`,
+    from: "return key < keys;",
+    to: "return key <= keys;",
     test: "cuda_attention_test",
     quick: true,
+  },
+  {
+    name: "attention: a causal query sees the key after its own",
+    file: `${kernels}/attention.cuh`,
+    from: "key <= first_position + row &&",
+    to: "key <= first_position + row + 1 &&",
+    test: "cuda_attention_test",
+  },
+  {
+    name: "attention: a window's first block of keys is left out",
+    file: `${kernels}/attention.cuh`,
+    from: "(first_position - args.window + 1) / rows",
+    to: "(first_position - args.window + rows) / rows",
+    test: "cuda_attention_test",
   },
   {
     name: "attention: a row too many is written",
@@ -177,13 +191,56 @@ export const MUTANTS = [
     under: "thread",
     quick: true,
   },
+  {
+    name: "workspace: results are read before their copy has landed",
+    file: "native/cuda/workspace.cc",
+    from: "next.end = stream_.mark();",
+    to: "next.end = stream_.mark() - 1;",
+    test: "cuda_stream_test",
+  },
+  {
+    name: "workspace: both batches are written in one place",
+    file: "native/cuda/workspace.h",
+    from: "flights_[(first_ + i) % kFlights]",
+    to: "flights_[0]",
+    test: "cuda_stream_test",
+  },
+  {
+    name: "workspace: activations are given up while a batch computes there",
+    file: "native/cuda/workspace.cc",
+    from: "settle();  // batches under way",
+    to: ";  // batches under way",
+    test: "cuda_stream_test",
+  },
+  {
+    name: "workspace: a refused batch's memory is given up before its upload has run",
+    file: "native/cuda/workspace.cc",
+    from: "abandon(next);",
+    to: "",
+    test: "cuda_stream_test",
+    under: "address",
+  },
 ];
 
 const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_gemm_test", "cuda_attention_test"];
-const ENGINE = {
+/** What a test is compiled together with, besides headers. */
+const ALSO = {
   cuda_exit_test: ["exit_rule", "active_set", "rules/confidence", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
+  cuda_stream_test: ["native/cuda/workspace.cc"],
 };
-const FLAGS = ["-std=c++17", "-O1", "-g1", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-Inative", "-Itest/native", "-Itest/native/cuda"];
+/** The whole backend but what `ALSO` has of it: compiled once, for no mutant touches it. */
+const BACKEND = [
+  ...["batch_memory", "cuda_backend", "device_model", "emulator_kernels", "emulator_stream", "padded_shape", "traced_stream"].map(
+    (name) => `native/cuda/${name}.cc`,
+  ),
+  ...["checkpoint", "config", "family", "finite", "json", "mapped_file", "safetensors", "tensor"].map((name) => `native/model/${name}.cc`),
+  ...["active_set", "backend", "batch", "compensation", "engine", "exit_rule", "forward", "rules/confidence", "rules/top_k"].map(
+    (name) => `native/engine/${name}.cc`,
+  ),
+  "test/native/engine/random_model.cc",
+  "test/native/model/tiny_checkpoint.cc",
+];
+const FLAGS = ["-std=c++17", "-O1", "-g1", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-Inative", "-Itest/native", "-Itest/native/cuda", "-Itest/native/engine", "-Itest/native/model"];
 const PARTS = ["native/cuda", "native/simt", "native/engine", "native/model", "test/native"];
 
 const scratch = mkdtempSync(join(tmpdir(), "matryoshka-mutants-"));
@@ -222,11 +279,27 @@ async function compileCommon(under) {
   return [...simt, "check"].map(object);
 }
 
+let compiledBackend;
+function backend() {
+  compiledBackend ??= compileBackend();
+  return compiledBackend;
+}
+async function compileBackend() {
+  const objects = [];
+  for (const file of BACKEND) {
+    const object = join(scratch, `${file.replaceAll("/", "-")}.o`);
+    await compile(root, "-c", file, "-o", object);
+    objects.push(object);
+  }
+  return objects;
+}
+
 /** Builds a test of the kernels in `sources` and says whether it failed, and its first complaint. */
 async function outcome(sources, folder, test, under) {
   const program = join(folder, test);
   const watched = under ? [`-fsanitize=${under}`] : [];
-  const files = [`test/native/cuda/${test}.cc`, ...(ENGINE[test] ?? []), ...(await common(under))];
+  const whole = test === "cuda_stream_test" ? await backend() : [];
+  const files = [`test/native/cuda/${test}.cc`, ...(ALSO[test] ?? []), ...whole, ...(await common(under))];
   await compile(sources, ...watched, ...files, "-o", program);
   // GCC 12's race detector cannot place its shadow memory where newer kernels randomise addresses.
   const [command, args] = under === "thread" ? ["setarch", ["-R", program]] : [program, []];

@@ -1,12 +1,8 @@
-// The emulator itself, against the layouts of the PTX manual and the rules that kernels must keep.
-#include "simt/emulator.h"
-
-#include <cstring>
-
-#include "check.h"
+// The instructions, against the layouts of the PTX manual: on the emulator, and on a GPU, which so certifies the emulator.
+// And the emulator's own rules.
 #include "cuda/instructions/cp_async.cuh"
-#include "cuda/instructions/entry.cuh"
 #include "cuda/instructions/mma.cuh"
+#include "kernels.h"
 
 namespace matryoshka::cuda {
 namespace {
@@ -16,22 +12,12 @@ struct Out {
 };
 
 template <void (*kKernel)(Out)>
-void run(float* values, int blocks = 1, int threads = 32, int shared_bytes = 4096) {
-  const Out out{values};
-  simt::launch(&enter<Out, kKernel>, &out, blocks, threads, shared_bytes);
-}
-template <void (*kKernel)(Out)>
-std::string fault_of(int threads = 32) {
-  try {
-    run<kKernel>(nullptr, 1, threads);
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "";
+void launch(float* values, int threads = 32) {
+  run<Out, kKernel>({1, threads, 4096}, {values});
 }
 
 // A[r][k] = r + 16 k, B[k][n] = (k == n) + (k == n + 8): every output names the two entries it came from.
-void fragments(Out out) {
+KERNEL(32, 1) fragments(Out out) {
   const int g = thread_index() / 4, t = thread_index() % 4 * 2;
   const auto a = [](int r, int k) { return static_cast<float>(r + 16 * k); };
   const auto b = [](int k, int n) { return k == n ? 1.f : k == n + 8 ? 2.f : 0.f; };
@@ -46,14 +32,14 @@ void fragments(Out out) {
 }
 
 TEST("mma multiplies fragments in the manual's layout") {
-  float values[16 * 8];
-  run<fragments>(values);
+  Device<float> values(16 * 8);
+  launch<fragments>(values.data());
   for (int r = 0; r < 16; ++r)
     for (int n = 0; n < 8; ++n) CHECK_EQ(values[r * 8 + n], (r + 16.f * n) + 2 * (r + 16.f * (n + 8)));
 }
 
 template <bool kTransposed>
-void matrices(Out out) {
+KERNEL(32, 1) matrices(Out out) {
   auto* const shared = reinterpret_cast<Chunk*>(shared_memory());
   for (int i = 0; i < 4; ++i) shared[thread_index()].word[i] = (thread_index() * 8 + 2 * i) | (thread_index() * 8 + 2 * i + 1) << 16;
   sync_block();
@@ -64,10 +50,10 @@ void matrices(Out out) {
 }
 
 TEST("ldmatrix hands lane L row L/4 and columns 2(L%4), +1, or the transpose of that") {
-  float values[128];
+  Device<float> values(128);
   for (const bool transposed : {false, true}) {
-    if (transposed) run<matrices<true>>(values);
-    else run<matrices<false>>(values);
+    if (transposed) launch<matrices<true>>(values.data());
+    else launch<matrices<false>>(values.data());
     for (int m = 0; m < 4; ++m)
       for (int l = 0; l < 32; ++l) {
         const int r = l / 4, c = l % 4 * 2;
@@ -77,7 +63,7 @@ TEST("ldmatrix hands lane L row L/4 and columns 2(L%4), +1, or the transpose of 
   }
 }
 
-void copies(Out out) {
+KERNEL(32, 1) copies(Out out) {
   auto* const shared = reinterpret_cast<float*>(shared_memory());
   cp_async16(shared + thread_index() * 4, out.values + thread_index() * 4, thread_index() % 2 == 0);
   cp_async_commit();
@@ -90,28 +76,38 @@ void copies(Out out) {
 }
 
 TEST("a copy has landed after its wait, and brings zeroes where it is not valid") {
-  for (const simt::CopyMode mode : {simt::CopyMode::eager, simt::CopyMode::late, simt::CopyMode::random}) {
-    simt::options.copies = mode;
-    alignas(16) float values[128];
+  under_every_schedule([] {
+    Device<float> values(128);
     for (int i = 0; i < 128; ++i) values[i] = static_cast<float>(i + 1);
-    run<copies>(values);
+    launch<copies>(values.data());
     for (int t = 0; t < 32; ++t) CHECK_EQ(values[t * 4], t % 2 ? 0.f : static_cast<float>((t ^ 2) * 4 + 1));
-  }
-  simt::options.copies = simt::CopyMode::eager;
+  });
 }
 
-void shuffles(Out out) {
+KERNEL(32, 1) shuffles(Out out) {
   out.values[thread_index()] = shuffle_xor(static_cast<float>(thread_index()), 5);
   out.values[32 + thread_index()] = static_cast<float>(shuffle_up(thread_index(), 3));
 }
 
 TEST("shuffles read the other lane's value") {
-  float values[64];
-  run<shuffles>(values);
+  Device<float> values(64);
+  launch<shuffles>(values.data());
   for (int l = 0; l < 32; ++l) {
     CHECK_EQ(values[l], static_cast<float>(l ^ 5));
     CHECK_EQ(values[32 + l], static_cast<float>(l >= 3 ? l - 3 : l));
   }
+}
+
+#if !defined(__CUDACC__)
+
+template <void (*kKernel)(Out)>
+std::string fault_of(int threads = 32) {
+  try {
+    launch<kKernel>(nullptr, threads);
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
 }
 
 void half_a_barrier(Out) {
@@ -131,8 +127,8 @@ TEST("what hardware leaves undefined ends the launch with its reason, and the ne
   CHECK(fault_of<half_a_warp>().find("ended") != std::string::npos);
   CHECK(fault_of<two_collectives>().find("different collectives") != std::string::npos);
   CHECK(fault_of<foreign_copy>().find("outside shared memory") != std::string::npos);
-  float values[64];
-  run<shuffles>(values);
+  Device<float> values(64);
+  launch<shuffles>(values.data());
 }
 
 template <int kStride>
@@ -145,22 +141,23 @@ void strided_global(Out out) {
 }
 
 TEST("a bank conflict costs a wavefront for each further word, a strided load a sector for each lane") {
-  simt::options.trace = true;
+  const Setting<bool> setting(simt::options.trace, true);
   simt::counters = {};
-  run<strided<1>>(nullptr);
+  launch<strided<1>>(nullptr);
   CHECK_EQ(simt::counters.shared_wavefronts, uint64_t{1});
   simt::counters = {};
-  run<strided<8>>(nullptr);
+  launch<strided<8>>(nullptr);
   CHECK_EQ(simt::counters.shared_wavefronts, uint64_t{8});
-  alignas(32) float values[32 * 8] = {};
+  Device<float> values(32 * 8);
   simt::counters = {};
-  run<strided_global<1>>(values);
+  launch<strided_global<1>>(values.data());
   CHECK_EQ(simt::counters.coalesced(), 1.0);
   simt::counters = {};
-  run<strided_global<8>>(values);
+  launch<strided_global<8>>(values.data());
   CHECK_EQ(simt::counters.coalesced(), 0.125);
-  simt::options.trace = false;
 }
+
+#endif
 
 TEST("half-precision numbers survive the way there and back, and round to nearest even") {
   for (uint32_t h = 0; h < 0x10000; ++h) {
