@@ -150,6 +150,21 @@ export const MUTANTS = [
     quick: true,
   },
   {
+    name: "rope: chunks are paired with their neighbours' partners",
+    file: `${kernels}/rope.cuh`,
+    from: "Chunk* const high = low + kHalf;",
+    to: "Chunk* const high = row + head * 2 * kHalf + kHalf + (c ^ 1);",
+    test: "cuda_rope_test",
+    quick: true,
+  },
+  {
+    name: "rope: a scoring row is turned as its sequence's first",
+    file: `${kernels}/rope.cuh`,
+    from: "args.scoring ? length - 1 :",
+    to: "args.scoring ? 0 :",
+    test: "cuda_rope_test",
+  },
+  {
     name: "compaction: the size of the old set stays",
     file: `${kernels}/compact.cuh`,
     from: "store(to.counts + kSequences, sequences);",
@@ -222,7 +237,7 @@ export const MUTANTS = [
   },
 ];
 
-const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_gemm_test", "cuda_attention_test"];
+const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_rope_test", "cuda_gemm_test", "cuda_attention_test"];
 /** What a test is compiled together with, besides headers. */
 const ALSO = {
   cuda_exit_test: ["exit_rule", "active_set", "rules/confidence", "rules/top_k"].map((name) => `native/engine/${name}.cc`),

@@ -10,7 +10,7 @@ import { findNvcc, OPTIONS } from "../../../native/cuda/build.mjs";
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const folder = join(root, "build", "on-gpu");
 
-export const TESTS = ["simt_test", "cuda_row_test", "cuda_exit_test", "cuda_gemm_test", "cuda_attention_test"];
+export const TESTS = ["simt_test", "cuda_row_test", "cuda_rope_test", "cuda_exit_test", "cuda_gemm_test", "cuda_attention_test"];
 /** What they need besides themselves: the emulator, for its switches, and the engine, for its decisions. */
 const SHARED = [
   "test/native/check.cc",
