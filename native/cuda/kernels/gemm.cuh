@@ -1,6 +1,7 @@
 // output[M, N] = f(input[M, K] · weight[N, K]ᵀ + bias), with M read from device memory: a fixed grid walks over however
 // many tiles there are. K ascends within a tile whatever its shape and nothing is split over K, so an output's bits
-// depend on its own row and column only.
+// depend on its own row and column only. A gated f makes one output of two columns, f(gate) · up (Shazeer 2020, GLU
+// Variants Improve Transformer); a thread has both in registers.
 #pragma once
 
 #include "cuda/instructions/element.cuh"
@@ -12,9 +13,9 @@ namespace matryoshka::cuda {
 struct GemmArgs {
   const void* input;   ///< rows of k elements
   const int* row_map;  ///< [M] row of `input` that becomes output row r, or null: row r
-  const void* weight;  ///< [n, k]
-  const float* bias;   ///< [n]
-  void* output;        ///< [M, n]
+  const void* weight;  ///< [n, k]; gated, 16 rows of gates and 16 of ups in turn
+  const float* bias;   ///< [n], likewise
+  void* output;        ///< [M, n]; gated, [M, n / 2]
   const int* rows;     ///< M
   int n, k;            ///< multiples of 64
 };
@@ -61,8 +62,12 @@ class Loader {
   int source_[kInputs];
 };
 
+/// Gated: the ups of columns c to c + 15 follow at c + 16, and this is where their products go.
+constexpr int kGateColumns = 16;
+DEVICE int gated_column(int c) { return c / (2 * kGateColumns) * kGateColumns + c % kGateColumns; }
+
 /// Walks over the tiles. Product<T> multiplies stages into accumulators and stores them.
-template <class T, template <class> class Product, Activation kActivation>
+template <class T, template <class> class Product, Activation kActivation, bool kGated>
 DEVICE void gemm_tiles(const GemmArgs& args, int m) {
   Chunk* const ring = reinterpret_cast<Chunk*>(shared_memory());
   const int tiles_n = args.n / T::BN, tiles = (m + T::BM - 1) / T::BM * tiles_n, steps = args.k / T::BK;
@@ -86,7 +91,7 @@ DEVICE void gemm_tiles(const GemmArgs& args, int m) {
     }
     cp_async_wait<0>();
     sync_block();  // the ring is free: for staging the result, and for the next tile
-    product.template finish<kActivation>(args, m, m0, n0, ring);
+    product.template finish<kActivation, kGated>(args, m, m0, n0, ring);
   }
 }
 

@@ -25,14 +25,18 @@ class FmaProduct {
     }
   }
 
-  template <Activation kActivation>
+  template <Activation kActivation, bool kGated>
   DEVICE void finish(const GemmArgs& args, int m, int m0, int n0, Chunk*) const {
-    UNROLL for (int j = 0; j < 4; ++j) {
-      const int c = n0 + column() + 16 * j;
-      const float bias = load(args.bias + c);
+    static_assert(kGateColumns == 16);  // an up is the thread's next column
+    constexpr int kColumns = kGated ? 2 : 1;  // that one output is made of
+    UNROLL for (int j = 0; j < 4; j += kColumns) {
+      const int c = n0 + column() + 16 * j, to = kGated ? gated_column(c) : c;
+      const float bias = load(args.bias + c), up_bias = kGated ? load(args.bias + c + kGateColumns) : 0;
       UNROLL for (int i = 0; i < 4; ++i) {
         const int r = m0 + row() + 16 * i;
-        if (r < m) store(static_cast<float*>(args.output) + static_cast<size_t>(r) * args.n + c, activate<kActivation, true>(sum_[i][j] + bias));
+        float out = activate<kActivation, true>(sum_[i][j] + bias);
+        if constexpr (kGated) out *= sum_[i][j + 1] + up_bias;
+        if (r < m) store(static_cast<float*>(args.output) + static_cast<size_t>(r) * (args.n / kColumns) + to, out);
       }
     }
   }
@@ -46,10 +50,10 @@ class FmaProduct {
 
 using FmaTile = Tile<float, 64, 64, 32, 256, 3>;
 
-template <Activation kActivation>
+template <Activation kActivation, bool kGated = false>
 KERNEL(256, 1)
 gemm_fma(GemmArgs args) {
-  gemm_tiles<FmaTile, FmaProduct, kActivation>(args, load(args.rows));
+  gemm_tiles<FmaTile, FmaProduct, kActivation, kGated>(args, load(args.rows));
 }
 
 }  // namespace matryoshka::cuda

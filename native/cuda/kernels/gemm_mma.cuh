@@ -27,27 +27,34 @@ class MmaProduct {
   }
 
   /// Through shared memory, so that global memory is written in whole 16-byte chunks of rows.
-  template <Activation kActivation>
+  template <Activation kActivation, bool kGated>
   DEVICE void finish(const GemmArgs& args, int m, int m0, int n0, Chunk* staging) const {
-    constexpr int kRowChunks = T::BN / kPerChunk<E>;
-    static_assert(T::BM * kRowChunks * 16 <= T::kShared);
+    constexpr int kColumns = kGated ? 2 : 1;  // that one output is made of
+    constexpr int kRowChunks = T::BN / kColumns / kPerChunk<E>, kUp = kGateColumns / 8;
+    static_assert(T::BM * kRowChunks * 16 <= T::kShared && WN % (2 * kGateColumns) == 0);
     const int lane = thread_index() % 32;
     UNROLL for (int j = 0; j < WN / 8; ++j) {
-      const int c = column() + j * 8;
-      const FloatPair bias = load(reinterpret_cast<const FloatPair*>(args.bias + n0 + c + lane % 4 * 2));
+      if (kGated && j / kUp % 2) continue;  // ups, used with their gates
+      const int c = column() + j * 8, to = kGated ? gated_column(c) : c;
+      const auto bias_at = [&](int at) { return load(reinterpret_cast<const FloatPair*>(args.bias + n0 + at + lane % 4 * 2)); };
+      const FloatPair bias = bias_at(c), up_bias = kGated ? bias_at(c + kGateColumns) : FloatPair{};
       UNROLL for (int i = 0; i < WM / 16; ++i)
         UNROLL for (int half = 0; half < 2; ++half) {
           const int r = row() + i * 16 + lane / 4 + half * 8;
-          const float low = activate<kActivation, false>(sum_[i][j][half * 2] + bias.low);
-          const float high = activate<kActivation, false>(sum_[i][j][half * 2 + 1] + bias.high);
-          store_shared(&staging[swizzled<kRowChunks>(r, c / 8)].word[lane % 4], pack<E>(low, high));
+          float low = activate<kActivation, false>(sum_[i][j][half * 2] + bias.low);
+          float high = activate<kActivation, false>(sum_[i][j][half * 2 + 1] + bias.high);
+          if constexpr (kGated) {
+            low *= sum_[i][j + kUp][half * 2] + up_bias.low;
+            high *= sum_[i][j + kUp][half * 2 + 1] + up_bias.high;
+          }
+          store_shared(&staging[swizzled<kRowChunks>(r, to / 8)].word[lane % 4], pack<E>(low, high));
         }
     }
     sync_block();
     UNROLL_BY_2 for (int j = 0; j < T::BM * kRowChunks / T::kThreads; ++j) {
       const int i = j * T::kThreads + thread_index(), r = i / kRowChunks, c = i % kRowChunks;
       if (m0 + r < m)
-        store(static_cast<Chunk*>(args.output) + (static_cast<size_t>(m0 + r) * args.n + n0) / kPerChunk<E> + c,
+        store(static_cast<Chunk*>(args.output) + (static_cast<size_t>(m0 + r) * args.n + n0) / kColumns / kPerChunk<E> + c,
               load_shared(&staging[swizzled<kRowChunks>(r, c)]));
     }
     sync_block();  // the next tile fills the ring anew
@@ -69,14 +76,14 @@ template <class E>
 using SmallTile = Tile<E, 64, 64, 32, 128, 4>;
 
 /// Big tiles while they fill the grid, small ones for the last survivors.
-template <class E, Activation kActivation>
+template <class E, Activation kActivation, bool kGated = false>
 KERNEL(128, 1)
 gemm_mma(GemmArgs args) {
   using Big = BigTile<E>;
   const int m = load(args.rows);
   if (args.n % Big::BN == 0 && (m + Big::BM - 1) / Big::BM * (args.n / Big::BN) >= block_count())
-    gemm_tiles<Big, MmaProduct, kActivation>(args, m);
-  else gemm_tiles<SmallTile<E>, MmaProduct, kActivation>(args, m);
+    gemm_tiles<Big, MmaProduct, kActivation, kGated>(args, m);
+  else gemm_tiles<SmallTile<E>, MmaProduct, kActivation, kGated>(args, m);
 }
 
 }  // namespace matryoshka::cuda

@@ -6,10 +6,10 @@
 namespace matryoshka::cuda {
 namespace {
 
-template <class E, Activation kActivation>
+template <class E, Activation kActivation, bool kGated = false>
 void launch_gemm(const GemmArgs& args, int blocks) {
-  if constexpr (sizeof(E) == 4) run<GemmArgs, gemm_fma<kActivation>>({blocks, FmaTile::kThreads, FmaTile::kShared}, args);
-  else run<GemmArgs, gemm_mma<E, kActivation>>({blocks, BigTile<E>::kThreads, BigTile<E>::kShared}, args);
+  if constexpr (sizeof(E) == 4) run<GemmArgs, gemm_fma<kActivation, kGated>>({blocks, FmaTile::kThreads, FmaTile::kShared}, args);
+  else run<GemmArgs, gemm_mma<E, kActivation, kGated>>({blocks, BigTile<E>::kThreads, BigTile<E>::kShared}, args);
 }
 
 template <class E>
@@ -91,6 +91,7 @@ double exact_activation(Activation activation, double x) {
   if (activation == Activation::gelu) return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
   if (activation == Activation::gelu_tanh) return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   if (activation == Activation::relu) return std::max(x, 0.0);
+  if (activation == Activation::silu) return x / (1 + std::exp(-x));
   return activation == Activation::tanh ? std::tanh(x) : x;
 }
 
@@ -117,6 +118,7 @@ void check_all_activations(std::mt19937& random) {
   check_precision<E, Activation::gelu_tanh>(random);
   check_precision<E, Activation::relu>(random);
   check_precision<E, Activation::tanh>(random);
+  check_precision<E, Activation::silu>(random);
 }
 
 TEST("every activation is as near the exact value as an honest implementation, with instructions at their worst too") {
@@ -126,6 +128,64 @@ TEST("every activation is as near the exact value as an honest implementation, w
     check_all_activations<float>(random);
     check_all_activations<Bf16>(random);
     check_all_activations<F16>(random);
+  }
+}
+
+/// Whole numbers exactly; others as near as an honest implementation that rounds once.
+template <class E, Activation kActivation>
+void check_gated(std::mt19937& random, int m, int n, int k, int blocks) {
+  constexpr bool kWhole = kActivation == Activation::none;
+  under_every_schedule([&] {
+    Problem<E> p(random, m, n, k, kWhole);
+    launch_gemm<E, kActivation, true>(p.args(true), blocks);
+    HonestBound bound;
+    const int width = n / 2;
+    for (int r = 0; r < m; ++r)
+      for (int c = 0; c < width; ++c) {
+        const int row = c / 16 * 32 + c % 16;  // of its gate; that of its up is 16 further
+        double gate, up;
+        float single_gate, single_up;
+        p.sums(r, row, true, gate, single_gate);
+        p.sums(r, row + 16, true, up, single_up);
+        const double exact = exact_activation(kActivation, gate) * up;
+        const float honest = to_float(to_element<E>(static_cast<float>(exact_activation(kActivation, single_gate)) * single_up));
+        const float out = to_float(p.output[static_cast<size_t>(r) * width + c]);
+        if (kWhole) CHECK_EQ(out, honest);
+        bound.add(out, honest, exact);
+      }
+    bound.check("gated gemm");
+    for (size_t i = static_cast<size_t>(m) * width; i < p.output.size(); ++i) CHECK(is_poison(p.output[i]));
+  });
+}
+
+template <class E>
+void check_gated_layouts(std::mt19937& random) {
+  for (const int m : {0, 1, 65, 129})
+    if (!kSanitized || m == 65) check_gated<E, Activation::none>(random, m, 128, 64, 3);
+  if (!kSanitized) check_gated<E, Activation::none>(random, 130, 256, 64, 1);  // big tiles
+}
+
+TEST("a gated output is one column's activation times the column that belongs to it, in small tiles and big ones") {
+  std::mt19937 random(7);
+  check_gated_layouts<float>(random);
+  check_gated_layouts<Bf16>(random);
+  check_gated_layouts<F16>(random);
+}
+
+template <class E>
+void check_gates(std::mt19937& random) {
+  check_gated<E, Activation::silu>(random, 40, 128, 128, 2);       // SwiGLU: Mistral, MiniCPM
+  check_gated<E, Activation::gelu_tanh>(random, 40, 128, 128, 2);  // GeGLU: Gemma 2
+}
+
+TEST("gated activations are as near the exact value as an honest implementation, with instructions at their worst too") {
+  for (const bool noise : {false, true}) {
+    if (kSanitized && noise) continue;
+    const Setting<bool> setting(simt::options.noise, noise);
+    std::mt19937 random(8);
+    check_gates<float>(random);
+    check_gates<Bf16>(random);
+    check_gates<F16>(random);
   }
 }
 
@@ -151,13 +211,13 @@ TEST("an output has the same bits in big and small tiles, and wherever its row l
   check_bits<F16>();
 }
 
-template <class E>
+template <class E, bool kGated = false>
 void check_memory(int m, int blocks) {
   std::mt19937 random(5);
   const Setting<bool> setting(simt::options.trace, true);
   Problem<E> p(random, m, 128, 128, false);
   simt::counters = {};
-  launch_gemm<E, Activation::none>(p.args(false), blocks);
+  launch_gemm<E, Activation::none, kGated>(p.args(false), blocks);
   CHECK_EQ(simt::counters.shared_wavefronts, simt::counters.shared_ideal);
   CHECK(simt::counters.coalesced() >= 0.9);
 }
@@ -167,6 +227,9 @@ TEST("no shared access conflicts, and at least nine in ten global bytes moved we
   check_memory<float>(64, 1);
   check_memory<Bf16>(128, 1);
   check_memory<F16>(64, 3);
+  check_memory<float, true>(64, 1);
+  check_memory<Bf16, true>(128, 1);
+  check_memory<F16, true>(64, 3);
 }
 
 TEST("tensor-core instructions are as many as the products need") {

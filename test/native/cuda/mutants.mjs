@@ -83,6 +83,13 @@ export const MUTANTS = [
     quick: true,
   },
   {
+    name: "gemm: ups get the bias of their gates",
+    file: `${kernels}/gemm_mma.cuh`,
+    from: "bias_at(c + kGateColumns)",
+    to: "bias_at(c)",
+    test: "cuda_gemm_test",
+  },
+  {
     name: "attention: no barrier before a stage is refilled",
     file: `${kernels}/attention_mma.cuh`,
     from: "sync_block();  // the next round",
