@@ -106,7 +106,7 @@ export interface RerankOptions extends EncodeOptions {
   readonly firstStageScores?: readonly number[];
   /**
    * Milliseconds after which the call ends at the next layer that has scored, with the best estimates so far and
-   * `stats.partial`. Defaults to none.
+   * `stats.partial`; on a GPU, a batch that has begun runs to its end. Defaults to none.
    */
   readonly deadlineMs?: number;
   /** Defaults to `"sigmoid"`. */
