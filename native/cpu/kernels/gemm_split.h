@@ -106,13 +106,10 @@ void split_times_rows(const Gemm& g) {
     for (int column = 0; column < g.weight->n; column += kWidth, panel += g.weight->panel_bytes) {
       split_weights(g, panel, at);
       tiles_see_memory();
-      for (int row = 0, rows; row < count; row += rows) {
-        rows = count - row < 2 * TileUnit::rows ? count - row : 2 * TileUnit::rows;
-        unit.configure(rows < TileUnit::rows ? rows : TileUnit::rows, rows > TileUnit::rows ? rows - TileUnit::rows : 0);
-        if (rows > TileUnit::rows) split_product<2>(g, at, row, finished);
-        else split_product<1>(g, at, row, finished);
+      each_block(unit, count, [&](auto tiles, int row, int rows) {
+        split_product<decltype(tiles)::value>(g, at, row, finished);
         finished.replace(first + row, rows, column);
-      }
+      });
     }
   }
   finished.store(0, 1);

@@ -1,6 +1,8 @@
 // output <- epilogue(input weightᵀ + bias) in bf16 and int8 by the tile unit.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/kernels/gemm_dot.h"
 #include "cpu/kernels/tile_unit.h"
 
@@ -56,29 +58,37 @@ class FinishedBlock {
   alignas(64) std::byte sums_[2][2 * TileUnit::rows * stride];
 };
 
-/// The product by the tile unit: two tiles of columns, which stay in cache, times all rows.
+/// Calls body(R, row, rows) for blocks of up to two tiles of rows, R of them, which the unit is configured for.
+template <class Body>
+void each_block(TileUnit& unit, int count, const Body& body) {
+  constexpr int most = 2 * TileUnit::rows;
+  for (int row = 0, rows; row < count; row += rows) {
+    rows = count - row < most ? count - row : most;
+    if (rows > TileUnit::rows) {
+      unit.configure(TileUnit::rows, rows - TileUnit::rows);
+      body(std::integral_constant<int, 2>(), row, rows);
+    } else {
+      unit.configure(rows, 0);
+      body(std::integral_constant<int, 1>(), row, rows);
+    }
+  }
+}
+
+/// The product by the tile unit: a panel, which stays in cache, times all rows.
 template <class Dot>
 void tiles_times_rows(const Gemm& g) {
+  static_assert(kWidth == 2 * Simd::width, "a panel is two tiles wide");
   TileUnit unit;
   FinishedBlock<Dot> finished(g);
   const auto store = [&](int i, int n) { finished.store(i, n); };
   const int dwords = (g.weight->k + Dot::per_step - 1) / Dot::per_step;
-  constexpr bool integers = Dot::per_step == 4;
-  for (int column = 0; column < g.weight->n; column += 2 * Simd::width) {
-    const std::byte* const b = g.weight->data + column / kWidth * g.weight->panel_bytes + column % kWidth * 4;
-    for (int row = 0, rows; row < g.rows; row += rows) {
-      rows = g.rows - row < 2 * TileUnit::rows ? g.rows - row : 2 * TileUnit::rows;
-      const TileOperands p{g.input.row(row), g.input.stride, b, kWidth * 4, dwords};
-      if (rows > TileUnit::rows) {
-        unit.configure(TileUnit::rows, rows - TileUnit::rows);
-        tile_product<integers, 2, 2>(p, rows, finished.next_sums(), finished.stride, store);
-      } else {
-        unit.configure(rows, 0);
-        tile_product<integers, 1, 2>(p, rows, finished.next_sums(), finished.stride, store);
-      }
+  const std::byte* panel = g.weight->data;
+  for (int column = 0; column < g.weight->n; column += kWidth, panel += g.weight->panel_bytes)
+    each_block(unit, g.rows, [&](auto tiles, int row, int rows) {
+      const TileOperands p{g.input.row(row), g.input.stride, panel, kWidth * 4, dwords};
+      tile_product<Dot::per_step == 4, decltype(tiles)::value, 2>(p, rows, finished.next_sums(), finished.stride, store);
       finished.replace(row, rows, column);
-    }
-  }
+    });
   finished.store(0, 1);
 }
 
