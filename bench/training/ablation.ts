@@ -22,6 +22,8 @@ const DEPTHS = [2, 4, 6, 8, 12];
 const SETS = ["trec-dl-21", "wikiqa"] as const;
 const DTYPE = "bf16";
 const MAX_LENGTH = 256;
+/** What makes a run short beside its number of steps: less of each list, and of each text. */
+const SHORT = { listSize: 8, maxLength: 96, maxQueryLength: 32 };
 
 type Change = (config: TrainConfig) => object;
 /** By name, the keys of the configuration that a run changes. */
@@ -89,9 +91,9 @@ else if (!values.config || !values.out) {
   mkdirSync(out, { recursive: true });
   const steps = Number(values.steps);
   const given = JSON.parse(readFileSync(config, "utf8")) as TrainConfig;
-  const base = { ...given, steps, checkpoint: { every: 100 }, validation: { every: steps, sets: [] } };
+  const base = { ...given, ...SHORT, steps, checkpoint: { every: 100 }, validation: { every: steps, sets: [] } };
   console.log(
-    `${machine().line}\n${steps} steps of ${base.listsPerStep} × ${base.listSize} pairs, ${DTYPE}; nDCG@10 of BM25's top 100 after ${DEPTHS.join(", ")} layers\n`,
+    `${machine().line}\n${steps} steps of ${base.listsPerStep} × ${base.listSize} pairs of up to ${base.maxLength} tokens, ${DTYPE}; nDCG@10 of BM25's top 100 after ${DEPTHS.join(", ")} layers\n`,
   );
   const rows: { variant: string; ndcg: Record<string, number[]> }[] = [];
   for (const [variant, change] of Object.entries(VARIANTS)) {
@@ -105,5 +107,5 @@ else if (!values.config || !values.out) {
   console.log(`\n| | ${SETS.join(" | ")} |\n|---|${"---|".repeat(SETS.length)}`);
   for (const { variant, ndcg } of rows)
     console.log(`| ${variant} | ${SETS.map((set) => cells(ndcg[set]!)).join(" | ")} |`);
-  writeJson("ablation", { steps, dtype: DTYPE, maxLength: MAX_LENGTH, depths: DEPTHS, rows });
+  writeJson("ablation", { steps, ...SHORT, dtype: DTYPE, judged: MAX_LENGTH, depths: DEPTHS, rows });
 }

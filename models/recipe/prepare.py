@@ -178,4 +178,5 @@ def main():
     weak(args.data, others, encode, args.out, args, draw)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,9 +3,10 @@
  *
  *   node teach.mjs --sets DIR --model DIR --out DIR [--lists N]
  *
- * SETS is what prepare.py wrote. For N lists of each set (default 450, of "weak" thrice as many), OUT/<set>/runs/both.trec
- * holds the relevant documents, the bi-encoder's first ten and five of the others, by (logit + cosine / 0.03) / 2: both on
- * the scale that the first stage trained logits to. Everything else in OUT is links to SETS.
+ * SETS is what prepare.py and widen.py wrote. For N lists of each set (default 450, of unlabelled ones MORE times as many),
+ * OUT/<set>/runs/both.trec holds the relevant documents, the bi-encoder's first ten and five of the others, by
+ * (logit + cosine / 0.03) / 2: both on the scale that the first stage trained logits to. Everything else in OUT is links to
+ * SETS.
  */
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -19,6 +20,7 @@ const [FIRST, OTHERS] = [10, 5];
 const TEMPERATURE = 0.03; // of the bi-encoder as a teacher, in train.json
 const MAX_LENGTH = 192;
 const QUERY_WORDS = 60;
+const MORE = { weak: 3, wide: 6 };
 
 const { values } = parseArgs({
   options: {
@@ -41,7 +43,7 @@ for (const name of readdirSync(sets).filter((each) => each !== "embeddings")) {
   const qrels = await readSplit(from, "train");
   const run = await readRun(join(from, "runs", "bi-encoder.trec"));
   const random = new Random(`teach ${name}`);
-  const lists = random.shuffle([...run]).slice(0, Number(values.lists) * (name === "weak" ? 3 : 1));
+  const lists = random.shuffle([...run]).slice(0, Number(values.lists) * (MORE[name] ?? 1));
   const chosen = lists.map(([query, entries]) => {
     const relevant = qrels.get(query);
     const kept = entries.filter(({ id }, i) => i < FIRST || relevant?.get(id) > 0);
