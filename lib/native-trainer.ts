@@ -17,6 +17,8 @@ export interface NativeTrainerOptions {
    * it has none. A layer that has no linear head yet gets one drawn from `seed`.
    */
   readonly exitLayers?: readonly number[];
+  /** Kind of every exit's head. Without it: the checkpoint's own, or linear. */
+  readonly head?: "linear" | "query";
   /** Draws new heads and layer dropout. The same seed, batches and options give the same bits with any thread count. */
   readonly seed: number;
   /** Rows of the token-type table; more than the checkpoint has are copies: row 2 of row 1, row 3 of row 0, and so on. */

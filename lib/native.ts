@@ -30,7 +30,7 @@ export interface NativeModelInfo {
   readonly maxTokens: number;
   readonly tokenTypes: number;
   readonly exitLayers: readonly number[];
-  readonly head: "linear" | "dense_tanh_linear";
+  readonly head: "linear" | "query" | "dense_tanh_linear";
   /** Whether every exit but the last has a compensation: estimates and units beside its logits. */
   readonly compensated: boolean;
   readonly parameters: number;

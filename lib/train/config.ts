@@ -84,6 +84,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   $schema: text,
   init: text,
   exitLayers: ascending,
+  head: oneOf(["linear", "query"]),
   tokenTypes: oneOf(["segment", "match"]),
   maxLength: integer(16, 1 << 20),
   maxQueryLength: integer(1, 1 << 20),

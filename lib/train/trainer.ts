@@ -17,12 +17,13 @@ export interface OpenTrainer {
  * the configuration is for another model. `MATRYOSHKA_ISA` forces an instruction set.
  */
 export async function openTrainer(config: TrainConfig, threads: number): Promise<OpenTrainer> {
-  const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, tokenTypes, optimizer } = config;
+  const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, head, tokenTypes, optimizer } = config;
   const { beta1, beta2, epsilon, weightDecay, clip } = optimizer;
   const trainer = new (native().Trainer)(config.init, {
     ...{ threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
     ...{ beta1, beta2, epsilon, weightDecay, clip },
     ...(exitLayers && { exitLayers }),
+    ...(head && { head }),
     ...(tokenTypes === "match" && { typeRows: MATCH_TYPES }),
   });
   try {

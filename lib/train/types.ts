@@ -37,6 +37,11 @@ export interface TrainConfig {
   readonly init: string;
   /** Default: the checkpoint's own, or every layer. */
   readonly exitLayers?: readonly number[];
+  /**
+   * What a score is read off by: "linear", w · h + b, or "query", (w + M q) · h + b, where q is the query's own row after the
+   * same layer. Default: the checkpoint's own, or "linear".
+   */
+  readonly head?: "linear" | "query";
   /** "match": tokens whose id also occurs on the other side have a type of their own. Default "segment". */
   readonly tokenTypes: "segment" | "match";
   /** Most tokens of a pair, and of its query. Defaults 256 and 64. */

@@ -114,7 +114,7 @@ Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint) {
   out.Set("vocab", a.vocab);
   out.Set("maxTokens", a.max_tokens());
   out.Set("tokenTypes", a.token_types);
-  out.Set("head", a.head == HeadKind::linear ? "linear" : "dense_tanh_linear");
+  out.Set("head", a.head == HeadKind::linear ? "linear" : a.head == HeadKind::query ? "query" : "dense_tanh_linear");
   out.Set("parameters", static_cast<double>(checkpoint.parameters()));
   out.Set("fileBytes", static_cast<double>(checkpoint.file_bytes()));
   const std::vector<int>& exits = checkpoint.exit_layers();

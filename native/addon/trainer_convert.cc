@@ -86,6 +86,7 @@ train::TrainerOptions to_trainer_options(const Napi::Object& o) {
     out.initial.type_rows = integer(o, "typeRows");
     if (out.initial.type_rows < 1) expected("at least one row", "typeRows");
   }
+  if (!o.Get("head").IsUndefined()) out.initial.head = is_first(o, "head", "query", "linear") ? HeadKind::query : HeadKind::linear;
   const double seed = number(o, "seed");
   if (!(seed >= 0 && seed <= 9007199254740991.0)) expected("a whole number of at least 0", "seed");
   out.initial.seed = static_cast<uint64_t>(seed);
@@ -166,7 +167,7 @@ Napi::Object from_trainer(Napi::Env env, const Checkpoint& checkpoint, const tra
   for (size_t i = 0; i < layout.exit_layers.size(); ++i) layers.Set(static_cast<uint32_t>(i), layout.exit_layers[i]);
   out.Set("exitLayers", layers);
   out.Set("tokenTypes", layout.architecture.token_types);
-  out.Set("head", "linear");
+  out.Set("head", layout.architecture.head == HeadKind::query ? "query" : "linear");
   out.Set("parameters", static_cast<double>(layout.size));
   out.Set("backend", backend);
   return out;

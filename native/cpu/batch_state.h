@@ -14,6 +14,7 @@ struct BatchState {
   Rows2d hidden;     ///< [tokens, H] f32
   Rows2d key_value;  ///< [tokens, 2H]
   Rows2d scoring;    ///< [sequences, H] f32: `hidden` of scoring tiles
+  std::vector<double> head_vectors;  ///< [queries × exits × H]: w + M q, written by the query's own tile
   Scores scores;
 };
 

@@ -57,8 +57,10 @@ class CpuBackend final : public Backend {
   }
 
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
-    const std::vector<Tile> tiles = rows == Rows::tokens ? cut_by_tokens(state_.active, pool_.threads(), kTileTokens)
-                                                         : cut_by_sequences(state_.active, pool_.threads(), kTileSequences);
+    const int queries = state_.batch->queries;
+    const std::vector<Tile> tiles = rows == Rows::tokens ? cut_by_tokens(state_.active, queries, pool_.threads(), kTileTokens)
+                                                         : cut_by_sequences(state_.active, queries, pool_.threads(), kTileSequences);
+    const size_t query_tiles = std::count_if(tiles.begin(), tiles.end(), [&](const Tile& tile) { return tile.first < queries; });
     // Tasks are (step, tile) in step-major order: a tile's previous step is normally long done, so no layer has a barrier.
     const size_t tile_count = tiles.size(), tasks = tile_count * static_cast<size_t>(std::max(steps, 0));
     // Passes over tokens alternate in direction, so that each begins with the rows that the one before left in cache.
@@ -71,12 +73,19 @@ class CpuBackend final : public Backend {
     pool_.run(workers, [&](int worker) {
       try {
         for (size_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-          const size_t place = task % tile_count, tile = backwards_ ? tile_count - 1 - place : place;
+          const size_t place = task % tile_count;
+          const size_t tile = backwards_ && place >= query_tiles ? tile_count - 1 - (place - query_tiles) : place;
           const int step = static_cast<int>(task / tile_count);
-          while (done[tile].load(std::memory_order_acquire) < step) {
-            if (failed.load(std::memory_order_relaxed)) return;
-            spin_pause();
-          }
+          const auto wait = [&](size_t other, int steps) {
+            while (done[other].load(std::memory_order_acquire) < steps)
+              if (failed.load(std::memory_order_relaxed)) return false;
+              else spin_pause();
+            return true;
+          };
+          if (!wait(tile, step)) return;
+          // Documents' heads read what queries' have written; queries come first in every step, so somebody has them.
+          for (size_t query = 0; tile >= query_tiles && query < query_tiles; ++query)
+            if (!wait(query, step + 1)) return;
           TileOps ops(*checkpoint_, *variant_.kernels, model_, state_, workspaces_[worker], rows, tiles[tile]);
           body(ops, step);
           done[tile].store(step + 1, std::memory_order_release);
@@ -137,6 +146,7 @@ class CpuBackend final : public Backend {
 
     state_.batch = &batch;
     state_.active = ActiveSet::all(batch);
+    state_.head_vectors.resize(static_cast<size_t>(batch.queries) * exits * a.hidden);
     state_.scores.reset(sequences, exits, checkpoint_->compensated(), states ? a.hidden : 0);
   }
 

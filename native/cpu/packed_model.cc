@@ -87,6 +87,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
     const HeadSource source = checkpoint.head(static_cast<int>(exit));
     heads[exit].weight = widened(source.weight);
     heads[exit].bias = widened(source.bias)[0];
+    if (source.query) heads[exit].query = widened(source.query);
     if (!source.dense_weight) continue;
     if (a.own_head_everywhere && exit > 0) {
       heads[exit].dense.n = -1;  // shares the first one, once that is packed

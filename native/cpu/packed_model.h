@@ -29,6 +29,7 @@ class PackedModel {
   struct Head {
     Panels dense;  ///< n == 0 where there is none
     std::vector<float> weight;
+    std::vector<float> query;  ///< [H × H], or empty
     float bias = 0;
   };
   std::vector<Layer> layers;

@@ -133,10 +133,36 @@ void TileOps::residual(int layer, Site site) {
   hidden_as_ = Element::f32;
 }
 
+double* TileOps::head_vector(int exit, int query) const {
+  return &state_.head_vectors[(static_cast<size_t>(query) * model_.heads.size() + exit) * a_.hidden];
+}
+
+void TileOps::condition(int exit, int query, const float* row) {
+  const PackedModel::Head& head = model_.heads[exit];
+  double* const out = head_vector(exit, query);
+  constexpr int kLanes = 8;  // sums of their own, which vectors can hold
+  const int whole = a_.hidden / kLanes * kLanes;
+  for (int o = 0; o < a_.hidden; ++o) {
+    const float* const m = &head.query[static_cast<size_t>(o) * a_.hidden];
+    double sums[kLanes] = {};
+    for (int i = 0; i < whole; i += kLanes)
+      for (int j = 0; j < kLanes; ++j) sums[j] += static_cast<double>(m[i + j]) * row[i + j];
+    out[o] = head.weight[o];
+    for (int i = whole; i < a_.hidden; ++i) out[o] += static_cast<double>(m[i]) * row[i];
+    for (const double sum : sums) out[o] += sum;
+  }
+}
+
 void TileOps::head(int exit) {
   const PackedModel::Head& head = model_.heads[exit];
   for (int s = tile_.first; s < tile_.last; ++s) {
     const Rows2d state = rows_ == Rows::tokens ? rows_from(state_.hidden, state_.active.cu_seqlens[s]) : rows_from(state_.scoring, s);
+    const float* const scoring = reinterpret_cast<const float*>(state.data);
+    const int sequence = state_.active.sequences[s];
+    if (sequence < state_.batch->queries) {
+      condition(exit, sequence, scoring);
+      continue;
+    }
     Rows2d row = state;
     if (head.dense.n) {
       Gemm call;
@@ -150,9 +176,13 @@ void TileOps::head(int exit) {
     }
     const float* x = reinterpret_cast<const float*>(row.data);
     double logit = head.bias;
-    for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(head.weight[i]) * (head.dense.n ? std::tanh(x[i]) : x[i]);
-    put_score(state_.scores, model_.compensations, state_.active.sequences[s], exit, reinterpret_cast<const float*>(state.data), a_.hidden,
-              static_cast<float>(logit));
+    if (state_.batch->queries > 0) {
+      const double* const vector = head_vector(exit, state_.batch->query_of[sequence]);
+      for (int i = 0; i < a_.hidden; ++i) logit += vector[i] * x[i];
+    } else {
+      for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(head.weight[i]) * (head.dense.n ? std::tanh(x[i]) : x[i]);
+    }
+    put_score(state_.scores, model_.compensations, sequence, exit, scoring, a_.hidden, static_cast<float>(logit));
   }
 }
 

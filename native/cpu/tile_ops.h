@@ -23,6 +23,9 @@ class TileOps final : public Ops {
  private:
   int row_count() const;
   Rows2d slot(Slot which) const;
+  double* head_vector(int exit, int query) const;
+  /// head_vector <- w + M row
+  void condition(int exit, int query, const float* row);
   /// The slot as the kernels multiply it.
   Rows2d input(Slot which, const Panels& weight);
 

@@ -12,22 +12,22 @@ int tile_size(int total, int tiles, int least, int most) { return std::clamp((to
 
 }  // namespace
 
-std::vector<Tile> cut_by_tokens(const ActiveSet& active, int threads, int most) {
+std::vector<Tile> cut_by_tokens(const ActiveSet& active, int queries, int threads, int most) {
   const int size = tile_size(active.rows(), threads * kTilesPerThread, 32, most);
   std::vector<Tile> tiles;
   for (int s = 0; s < active.size();) {
     Tile tile{s, s + 1};
-    while (tile.last < active.size() && active.cu_seqlens[tile.last + 1] - active.cu_seqlens[s] <= size) ++tile.last;
+    while (tile.last < active.size() && tile.last != queries && active.cu_seqlens[tile.last + 1] - active.cu_seqlens[s] <= size) ++tile.last;
     tiles.push_back(tile);
     s = tile.last;
   }
   return tiles;
 }
 
-std::vector<Tile> cut_by_sequences(const ActiveSet& active, int threads, int most) {
+std::vector<Tile> cut_by_sequences(const ActiveSet& active, int queries, int threads, int most) {
   const int size = tile_size(active.size(), threads, 8, most);
   std::vector<Tile> tiles;
-  for (int s = 0; s < active.size(); s += size) tiles.push_back({s, std::min(s + size, active.size())});
+  for (int s = 0; s < active.size(); s = tiles.back().last) tiles.push_back({s, std::min(s + size, s < queries ? queries : active.size())});
   return tiles;
 }
 

@@ -24,6 +24,8 @@ struct BatchSizes {
 struct BatchInput {
   int *tokens, *positions, *types;  ///< [tokens]
   ActiveSetView active;
+  int* queries;                     ///< [1] how many of the first sequences are queries
+  int* query_of;                    ///< [sequences] the query that each goes with, -1 for a query; written where there are any
   float* difficulty;                ///< [sequences], written where a rule reads it
 
   BatchInput(Carver& carver, const BatchSizes& sizes);

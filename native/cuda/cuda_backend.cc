@@ -192,12 +192,18 @@ class CudaBackend final : public Backend, private Ops {
     const DeviceModel::Head& head = model_.heads[exit];
     const void* rows = slot(Slot::hidden);
     bool token_rows = tokens();
-    if (head.dense.n) {  // the row map that gathers scoring rows is cu_seqlens itself
+    const void* weight = head.weight;
+    const int* query_of = nullptr;
+    if (a_.head == HeadKind::query) {  // queries are the first sequences, and stay
+      multiply(head.dense, rows, token_rows ? active_.cu_seqlens : nullptr, flight_->input->queries, activations().pooled, Activation::none);
+      weight = activations().pooled;
+      query_of = flight_->input->query_of;
+    } else if (head.dense.n) {  // the row map that gathers scoring rows is cu_seqlens itself
       multiply(head.dense, rows, token_rows ? active_.cu_seqlens : nullptr, active_.counts + kSequences, activations().pooled, Activation::tanh);
       rows = activations().pooled;
       token_rows = false;
     }
-    HeadArgs args{active_, rows, token_rows, head.weight, head.bias, results().logits, model_.shape.hidden, flight_->sizes.exits, exit, nullptr, nullptr, {}};
+    HeadArgs args{active_, rows, token_rows, query_of, weight, head.bias, results().logits, model_.shape.hidden, flight_->sizes.exits, exit, nullptr, nullptr, {}};
     if (flight_->sizes.compensated) {
       const DeviceModel::Compensation& c = model_.compensations[exit];
       args.estimates = results().estimates;

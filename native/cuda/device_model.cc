@@ -135,6 +135,7 @@ void DeviceModel::lay_out(const Checkpoint& checkpoint, Uploader& up) {
     }
     const HeadSource source = checkpoint.head(static_cast<int>(exit));
     if (source.dense_weight) heads[exit].dense = up.linear({{source.dense_weight}, {source.dense_bias}, a.hidden, a.hidden}, hidden, hidden);
+    if (source.query) heads[exit].dense = up.linear({{source.query}, {source.weight}, a.hidden, a.hidden}, hidden, hidden);
     heads[exit].weight = up.vector(source.weight, shape.hidden);
     heads[exit].bias = widened(source.bias)[0];
   }

@@ -28,7 +28,7 @@ class DeviceModel {
     Norm norm[2];
   };
   struct Head {
-    Linear dense;            ///< n == 0 where there is none
+    Linear dense;            ///< n == 0 where there is none; of a query-conditioned head, M and w
     void* weight = nullptr;  ///< [shape.hidden] elements
     float bias = 0;
   };

@@ -53,4 +53,12 @@ void Scores::reset(int sequences, int count, bool compensated, int hidden) {
   partial = false;
 }
 
+void Scores::drop_first(int count) {
+  if (count == 0) return;
+  const size_t sequences = exit_layers.size();
+  for (std::vector<float>* values : {&logits, &estimates, &units, &states})
+    values->erase(values->begin(), values->begin() + values->size() / sequences * count);
+  exit_layers.erase(exit_layers.begin(), exit_layers.begin() + count);
+}
+
 }  // namespace matryoshka

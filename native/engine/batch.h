@@ -15,6 +15,10 @@ struct TokenBatch {
   std::vector<int32_t> type_ids;      ///< [T], or empty for all zero
   std::vector<int32_t> cu_seqlens;    ///< [n + 1]
   std::vector<int32_t> list_offsets;  ///< [q + 1]: sequences of one query's list are neighbours
+  /// Where heads are query-conditioned, queries are the first sequences (see engine/queries.h): how many, and [n] which of
+  /// them a pair goes with, -1 for a query itself.
+  int queries = 0;
+  std::vector<int32_t> query_of;
 
   int sequences() const { return static_cast<int>(cu_seqlens.size()) - 1; }
   int tokens() const { return cu_seqlens.back(); }
@@ -37,6 +41,8 @@ struct Scores {
 
   /// Nothing is scored yet. `hidden`: 0 where no states are asked for.
   void reset(int sequences, int exits, bool compensated, int hidden);
+  /// As if the first `count` sequences had not been there.
+  void drop_first(int count);
 };
 
 }  // namespace matryoshka

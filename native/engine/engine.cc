@@ -5,6 +5,7 @@
 
 #include "engine/forward.h"
 #include "engine/guarded.h"
+#include "engine/queries.h"
 
 namespace matryoshka {
 Engine::Engine(Load load, OnReady on_ready, OnDone on_done)
@@ -53,7 +54,9 @@ void Engine::loop(const Load& load) {
 void Engine::begin(Running& running) {
   Job& job = *running.job;
   guarded(job.error_code, job.error_message, [&] {
-    if (!job.cancelled) running.depth = begin_forward(*model_.backend, *model_.checkpoint, job.batch, job.plan, job.cancelled);
+    if (job.cancelled) return;
+    if (model_.checkpoint->architecture().head == HeadKind::query) add_queries(job.batch, job.plan.rule);
+    running.depth = begin_forward(*model_.backend, *model_.checkpoint, job.batch, job.plan, job.cancelled);
   });
 }
 
@@ -63,7 +66,7 @@ void Engine::end_oldest() {
   Job& job = *oldest.job;
   if (job.error_code.empty())
     guarded(job.error_code, job.error_message, [&] {
-      if (oldest.depth > 0) finish_forward(*model_.backend, job.plan, oldest.depth, job.scores);
+      if (oldest.depth > 0) finish_forward(*model_.backend, job.batch.queries, job.plan, oldest.depth, job.scores);
       if (job.cancelled) throw Error("ERR_ABORTED", "The call was aborted");
     });
   const Clock::time_point now = Clock::now();

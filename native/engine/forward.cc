@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "engine/queries.h"
+
 namespace matryoshka {
 namespace {
 
@@ -104,17 +106,21 @@ int begin_forward(Backend& backend, const Checkpoint& checkpoint, const TokenBat
   return depth;
 }
 
-void finish_forward(Backend& backend, const ExitPlan& plan, int depth, Scores& scores) {
+void finish_forward(Backend& backend, int queries, const ExitPlan& plan, int depth, Scores& scores) {
   backend.finish(scores);
+  scores.drop_first(queries);
   std::replace(scores.exit_layers.begin(), scores.exit_layers.end(), uint8_t{0}, static_cast<uint8_t>(depth));
   scores.partial = depth < plan.depth;
 }
 
 bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,
              const std::atomic<bool>& cancelled, Scores& scores) {
-  const int depth = begin_forward(backend, checkpoint, batch, plan, cancelled);
+  TokenBatch own = batch;
+  ExitPlan own_plan = plan;
+  if (checkpoint.architecture().head == HeadKind::query) add_queries(own, own_plan.rule);
+  const int depth = begin_forward(backend, checkpoint, own, own_plan, cancelled);
   if (depth == 0) return false;
-  finish_forward(backend, plan, depth, scores);
+  finish_forward(backend, own.queries, own_plan, depth, scores);
   return true;
 }
 

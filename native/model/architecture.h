@@ -11,6 +11,7 @@ enum class Activation : uint8_t { gelu, gelu_tanh, relu };
 /// How a score is read off the hidden state of the scoring row.
 enum class HeadKind : uint8_t {
   linear,             ///< w · h + b, one per exit layer (matryoshka.safetensors)
+  query,              ///< (w + M q) · h + b, one per exit layer, q the scoring row of the query alone after the same layer
   dense_tanh_linear,  ///< w · tanh(D h + c) + b: BERT's pooler + classifier, RoBERTa's classification head
 };
 

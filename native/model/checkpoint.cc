@@ -120,7 +120,7 @@ void Checkpoint::State::find_encoder(const Family& family, const std::string& pr
 void Checkpoint::State::find_layerwise_heads(const fs::path& directory) {
   const Config config(directory / "matryoshka.json");
   exit_layers = read_exit_layers(config, architecture.layers);
-  architecture.head = HeadKind::linear;
+  architecture.head = read_head(config);
   const fs::path file = directory / "matryoshka.safetensors";
   if (!is_there(file)) {
     throw Error("ERR_MODEL_INVALID",
@@ -132,6 +132,8 @@ void Checkpoint::State::find_layerwise_heads(const fs::path& directory) {
     HeadSource head;
     head.weight = exits.require(name + ".weight", {1, architecture.hidden});
     head.bias = exits.require(name + ".bias", {1});
+    if (architecture.head == HeadKind::query)
+      head.query = exits.require(name + ".query.weight", {architecture.hidden, architecture.hidden});
     heads.push_back(head);
   }
   find_compensations(exits, read_compensation(config));
@@ -169,7 +171,7 @@ void Checkpoint::State::find_classification_head(const Family& family, const std
   const int hidden = architecture.hidden;
   heads.push_back({weights().require(dense + ".weight", {hidden, hidden}), weights().require(dense + ".bias", {hidden}),
                    weights().require(classifier + ".weight", {1, hidden}),
-                   weights().require(classifier + ".bias", {1})});
+                   weights().require(classifier + ".bias", {1}), nullptr});
   architecture.head = HeadKind::dense_tanh_linear;
   architecture.own_head_everywhere = true;
   for (int layer = 1; layer <= architecture.layers; ++layer) exit_layers.push_back(layer);

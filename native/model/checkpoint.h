@@ -38,12 +38,13 @@ struct EmbeddingSource {
   NormSource norm;
 };
 
-/// dense_* are null for HeadKind::linear.
+/// dense_* are null for all but HeadKind::dense_tanh_linear, query for all but HeadKind::query.
 struct HeadSource {
   const Tensor* dense_weight = nullptr;  ///< [H, H]
   const Tensor* dense_bias = nullptr;    ///< [H]
   const Tensor* weight = nullptr;        ///< [1, H]
   const Tensor* bias = nullptr;          ///< [1]
+  const Tensor* query = nullptr;         ///< M [H, H]
 };
 
 /// What an exit says of the final score beyond its own logit s, from its scoring row h:

@@ -74,13 +74,15 @@ CompensationKind read_compensation(const Config& matryoshka) {
   return CompensationKind::mlp;
 }
 
+HeadKind read_head(const Config& matryoshka) {
+  const std::string head = matryoshka.text("head");
+  if (head == "linear") return HeadKind::linear;
+  if (head != "query") matryoshka.invalid("head", "\"linear\" or \"query\"", quote(head));
+  return HeadKind::query;
+}
+
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers) {
   matryoshka.integer("formatVersion", 1, 1);
-  const auto only = [&](std::string_view key, const std::string& value) {
-    if (matryoshka.text(key) != value) matryoshka.invalid(key, quote(value), quote(matryoshka.text(key)));
-  };
-  only("head", "linear");
-
   const Json* json = matryoshka.find("exitLayers");
   const auto fail = [&](const std::string& came) {
     const std::string last = std::to_string(layers);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/architecture.h"
 #include "model/json.h"
 
 namespace matryoshka {
@@ -33,11 +34,14 @@ class Config {
   Json json_;
 };
 
-/// What matryoshka.json says its exits have beside a linear head. Throws ERR_CONFIG_INVALID.
+/// What matryoshka.json says its exits have beside a head. Throws ERR_CONFIG_INVALID.
 enum class CompensationKind : uint8_t { none, affine, mlp };
 CompensationKind read_compensation(const Config& matryoshka);
 
-/// matryoshka.json of a layer-wise checkpoint: format 1, linear heads. Returns its exit layers, which
+/// linear or query.
+HeadKind read_head(const Config& matryoshka);
+
+/// matryoshka.json of a layer-wise checkpoint: format 1. Returns its exit layers, which
 /// ascend from at least 1 to `layers`.
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers);
 

@@ -59,7 +59,7 @@ struct Block {
 };
 
 struct Head {
-  Values dense_weight, dense_bias, weight, bias;
+  Values dense_weight, dense_bias, weight, bias, query;
 };
 
 class ReferenceBackend final : public Backend, private Ops {
@@ -79,7 +79,7 @@ class ReferenceBackend final : public Backend, private Ops {
     for (size_t exit = 0; exit < checkpoint_->exit_layers().size(); ++exit) {
       const HeadSource h = checkpoint_->head(static_cast<int>(exit));
       heads_.push_back({h.dense_weight ? widened(h.dense_weight) : Values(), h.dense_bias ? widened(h.dense_bias) : Values(),
-                        widened(h.weight), widened(h.bias)});
+                        widened(h.weight), widened(h.bias), h.query ? widened(h.query) : Values()});
     }
     compensations_ = Compensation::all(*checkpoint_);
   }
@@ -200,8 +200,16 @@ class ReferenceBackend final : public Backend, private Ops {
   void head(int exit) override {
     const Head& head = heads_[exit];
     const Values& hidden = slot(Slot::hidden);
+    std::vector<Values> conditioned;  // by query, which come first and never stop
     for (int s = 0; s < active_.size(); ++s) {
       const size_t row = rows_ == Rows::tokens ? active_.cu_seqlens[s] : s;
+      if (s < batch_->queries) {
+        Values v = head.weight;
+        for (int o = 0; o < a_.hidden; ++o)
+          for (int i = 0; i < a_.hidden; ++i) v[o] += head.query[static_cast<size_t>(o) * a_.hidden + i] * hidden[row * a_.hidden + i];
+        conditioned.push_back(v);
+        continue;
+      }
       Values x(&hidden[row * a_.hidden], &hidden[row * a_.hidden] + a_.hidden);
       if (!head.dense_weight.empty()) {
         Values y(a_.hidden);
@@ -213,7 +221,8 @@ class ReferenceBackend final : public Backend, private Ops {
         x = y;
       }
       double logit = head.bias[0];
-      for (int i = 0; i < a_.hidden; ++i) logit += head.weight[i] * x[i];
+      const Values& weight = conditioned.empty() ? head.weight : conditioned[batch_->query_of[active_.sequences[s]]];
+      for (int i = 0; i < a_.hidden; ++i) logit += weight[i] * x[i];
       put_score(scores_, compensations_, active_.sequences[s], exit, &hidden[row * a_.hidden], a_.hidden, static_cast<float>(logit));
     }
   }

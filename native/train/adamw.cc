@@ -45,7 +45,7 @@ void each(cpu::ThreadPool& pool, size_t count, const Body& body) {
 
 AdamW::AdamW(const Layout& layout, const AdamOptions& options) : first(layout.size), second(layout.size), options_(options) {
   for (const Parameter& p : layout.parameters)
-    for (size_t begin = 0; begin < p.count; begin += kSlice) slices_.push_back({p.offset + begin, p.offset + std::min(begin + kSlice, p.count), p.decays, p.head});
+    for (size_t begin = 0; begin < p.count; begin += kSlice) slices_.push_back({p.offset + begin, p.offset + std::min(begin + kSlice, p.count), p.decays, p.fast});
 }
 
 double AdamW::norm(const float* gradients, cpu::ThreadPool& pool) const {
@@ -69,7 +69,7 @@ void AdamW::update(float* weights, const float* gradients, double norm, const Le
   common.correction = static_cast<float>(1 / std::sqrt(bias2));
   each(pool, slices_.size(), [&](size_t i) {
     const Slice& slice = slices_[i];
-    const double rate = slice.head ? rates.heads : rates.encoder;
+    const double rate = slice.fast ? rates.heads : rates.encoder;
     Factors f = common;
     f.rate = static_cast<float>(rate / bias1);
     f.decay = slice.decays ? static_cast<float>(1 - rate * options_.weight_decay) : 1.f;

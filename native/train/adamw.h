@@ -34,7 +34,7 @@ class AdamW {
   /// Part of one parameter: what a task works on.
   struct Slice {
     size_t begin, end;
-    bool decays, head;
+    bool decays, fast;
   };
   std::vector<Slice> slices_;
   const AdamOptions options_;

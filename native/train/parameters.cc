@@ -10,13 +10,14 @@ namespace matryoshka::train {
 namespace {
 
 constexpr double kHeadDeviation = 0.02;  // BERT's initializer_range
+constexpr double kTemperature = 0.03, kEarlyShare = 0.05;  // of query-conditioned heads' first opinion
 
 class Reader {
  public:
   Reader(const Checkpoint& checkpoint, const InitialOptions& options) : checkpoint_(checkpoint), options_(options) {
     Layout& out = model_.layout;
     out.architecture = checkpoint.architecture();
-    out.architecture.head = HeadKind::linear;
+    out.architecture.head = options.head.value_or(has_exit_heads() ? checkpoint.architecture().head : HeadKind::linear);
     out.architecture.own_head_everywhere = false;
     choose_exits();
     embedding();
@@ -28,13 +29,13 @@ class Reader {
   InitialModel take() { return std::move(model_); }
 
  private:
-  bool has_linear_heads() const { return checkpoint_.architecture().head == HeadKind::linear && !checkpoint_.exit_layers().empty(); }
+  bool has_exit_heads() const { return checkpoint_.architecture().head != HeadKind::dense_tanh_linear && !checkpoint_.exit_layers().empty(); }
 
   void choose_exits() {
     const int layers = model_.layout.architecture.layers;
     std::vector<int>& exits = model_.layout.exit_layers;
     exits = options_.exit_layers;
-    if (exits.empty() && has_linear_heads()) exits = checkpoint_.exit_layers();
+    if (exits.empty() && has_exit_heads()) exits = checkpoint_.exit_layers();
     if (exits.empty())
       for (int l = 1; l <= layers; ++l) exits.push_back(l);
     const bool ascending = std::is_sorted(exits.begin(), exits.end(), std::less_equal<int>());
@@ -43,8 +44,8 @@ class Reader {
   }
 
   /// A new parameter at the end, its values still zero.
-  size_t add(const std::string& name, const std::vector<int64_t>& shape, bool decays, bool head = false) {
-    Parameter p{name, shape, model_.weights.size(), 1, decays, head};
+  size_t add(const std::string& name, const std::vector<int64_t>& shape, bool decays, bool head = false, bool fast = false) {
+    Parameter p{name, shape, model_.weights.size(), 1, decays, head, fast};
     for (const int64_t d : shape) p.count *= static_cast<size_t>(d);
     model_.weights.resize(p.offset + p.count);
     model_.layout.parameters.push_back(std::move(p));
@@ -96,17 +97,32 @@ class Reader {
     }
   }
 
+  /// M = c I. After a layer norm with weight γ and bias β, the square of a row's length is about Σ γ² + β².
+  void compare(int layer, float* matrix) {
+    const int hidden = model_.layout.architecture.hidden;
+    const NormAt& norm = model_.layout.norm(layer - 1, Site::mlp);
+    double square = 0;
+    for (int i = 0; i < hidden; ++i)
+      for (const size_t at : {norm.weight, norm.bias}) square += static_cast<double>(model_.weights[at + i]) * model_.weights[at + i];
+    const double share = layer == model_.layout.architecture.layers ? 1 : kEarlyShare;
+    for (int i = 0; i < hidden; ++i) matrix[static_cast<size_t>(i) * (hidden + 1)] = static_cast<float>(share / (kTemperature * std::max(square, 1e-6)));
+  }
+
   Layout::Head head(int layer) {
     const int hidden = model_.layout.architecture.hidden;
     const std::string name = "exit." + std::to_string(layer);
     Layout::Head out;
-    out.weight = add(name + ".weight", {1, hidden}, true, true);
-    out.bias = add(name + ".bias", {1}, false, true);
+    out.weight = add(name + ".weight", {1, hidden}, true, true, true);
+    out.bias = add(name + ".bias", {1}, false, true, true);
+    const bool conditioned = model_.layout.architecture.head == HeadKind::query;
+    if (conditioned) out.query = add(name + ".query.weight", {hidden, hidden}, true, true);
     float* weight = &model_.weights[out.weight];
     const std::vector<int>& known = checkpoint_.exit_layers();
     const auto found = std::find(known.begin(), known.end(), layer);
-    if (has_linear_heads() && found != known.end()) {
-      const HeadSource source = checkpoint_.head(static_cast<int>(found - known.begin()));
+    const HeadSource source = has_exit_heads() && found != known.end() ? checkpoint_.head(static_cast<int>(found - known.begin())) : HeadSource();
+    if (conditioned && source.query) widen(*source.query, 0, source.query->count(), &model_.weights[out.query]);
+    else if (conditioned) compare(layer, &model_.weights[out.query]);
+    if (source.weight) {
       widen(*source.weight, 0, hidden, weight);
       widen(*source.bias, 0, 1, &model_.weights[out.bias]);
       return out;

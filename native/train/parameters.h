@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,13 +10,14 @@
 
 namespace matryoshka::train {
 
-/// One tensor of the checkpoint. `name` is its name on disk, heads': "exit.L.weight" and "exit.L.bias".
+/// One tensor of the checkpoint. `name` is its name on disk, heads': "exit.L.weight", "exit.L.bias" and "exit.L.query.weight".
 struct Parameter {
   std::string name;
   std::vector<int64_t> shape;
   size_t offset = 0, count = 0;
   bool decays = false;  ///< a matrix, not a bias or a norm
-  bool head = false;    ///< belongs to an exit's head, which has a learning rate of its own
+  bool head = false;    ///< belongs to an exit's head: stored apart, in F32
+  bool fast = false;    ///< learns at the heads' rate: what starts from nothing
 };
 
 /// weight [out, in] row-major, bias [out]; stacked sources (key over value) are one matrix.
@@ -36,6 +38,7 @@ struct Layout {
   };
   struct Head {
     size_t weight = 0, bias = 0;  ///< [H], [1]
+    size_t query = 0;             ///< [H, H], of HeadKind::query
   };
 
   Architecture architecture;  ///< of the model in training: token_types may be more than the checkpoint's
@@ -60,12 +63,15 @@ struct InitialModel {
 
 struct InitialOptions {
   std::vector<int> exit_layers;  ///< empty: the checkpoint's, or every layer where it has no linear heads
+  std::optional<HeadKind> head;  ///< linear or query; without it the checkpoint's, or linear
   int type_rows = 0;             ///< 0: as many as the checkpoint has
   uint64_t seed = 0;
 };
 
 /// Reads any supported encoder. Heads it has not are drawn from N(0, 0.02); new rows of the type table are copies: 2 of 1,
-/// 3 of 0, and so on. Throws what Checkpoint::open_encoder throws, ERR_TENSOR_NOT_FINITE and ERR_INVALID_ARGUMENT.
+/// 3 of 0, and so on. A query-conditioned head that it has not begins as the encoder's own opinion as a bi-encoder: M = c I,
+/// with which the last layer's logits are about cosine / 0.03, and a twentieth of that before, where no encoder was ever
+/// taught to compare. Throws what Checkpoint::open_encoder throws, ERR_TENSOR_NOT_FINITE and ERR_INVALID_ARGUMENT.
 InitialModel read_initial_model(const std::string& directory, const InitialOptions& options);
 
 }  // namespace matryoshka::train

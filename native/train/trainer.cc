@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/queries.h"
 #include "model/error.h"
 #include "train/random.h"
 #include "train/state_file.h"
@@ -60,6 +61,15 @@ void Trainer::each_turn(const TokenBatch& batch, const Body& body) const {
   }
 }
 
+TokenBatch Trainer::with_queries_where_heads_want_them(const TokenBatch& batch) const {
+  return model_.layout.architecture.head == HeadKind::query ? with_queries(batch) : batch;
+}
+
+/// [n × exits] without the rows of the queries.
+std::vector<double> Trainer::documents(const std::vector<double>& logits, const TokenBatch& batch) const {
+  return {logits.begin() + model_.layout.heads.size() * batch.queries, logits.end()};
+}
+
 std::vector<uint8_t> Trainer::skipped(uint64_t turn) const {
   const int layers = model_.layout.architecture.layers;
   std::vector<uint8_t> out(layers);
@@ -79,8 +89,10 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
   StepResult result;
   std::vector<double> logit_gradients;
   each_turn(batch, [&](uint64_t turn, const TokenBatch& lists, int first, int last) {
-    const std::vector<double>& logits = backend_.forward(lists, skipped(turn));
+    const TokenBatch sequences = with_queries_where_heads_want_them(lists);
+    const std::vector<double> logits = documents(backend_.forward(sequences, skipped(turn)), sequences);
     add_losses(loss, targets, batch.list_offsets, first, last, batch.lists(), logits, result.loss, logit_gradients);
+    logit_gradients.insert(logit_gradients.begin(), model_.layout.heads.size() * sequences.queries, 0.0);
     backend_.backward(logit_gradients, gradients_.data());
   });
   result.gradient_norm = adam_.norm(gradients_.data(), backend_.pool());
@@ -98,7 +110,8 @@ std::vector<float> Trainer::score(const TokenBatch& batch) {
   std::vector<float> scores;
   const std::vector<uint8_t> none(model_.layout.architecture.layers);
   each_turn(batch, [&](uint64_t, const TokenBatch& lists, int, int) {
-    const std::vector<double>& logits = backend_.forward(lists, none);
+    const TokenBatch sequences = with_queries_where_heads_want_them(lists);
+    const std::vector<double> logits = documents(backend_.forward(sequences, none), sequences);
     scores.insert(scores.end(), logits.begin(), logits.end());
   });
   return scores;

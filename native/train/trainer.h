@@ -49,6 +49,8 @@ class Trainer {
   /// Cuts the batch into turns of whole lists and calls body(turn, its batch, first list, last list).
   template <class Body>
   void each_turn(const TokenBatch& batch, const Body& body) const;
+  TokenBatch with_queries_where_heads_want_them(const TokenBatch& batch) const;
+  std::vector<double> documents(const std::vector<double>& logits, const TokenBatch& batch) const;
   std::vector<uint8_t> skipped(uint64_t turn) const;
 
   const TrainerOptions options_;

@@ -19,7 +19,8 @@ struct HeadArgs {
   ActiveSetView active;
   const void* rows;     ///< `stride` elements a row
   bool token_rows;      ///< a sequence's row is its first token's; else row s belongs to sequence s
-  const void* weight;   ///< [stride]
+  const int* query_of;  ///< [n] by sequence of the batch: the row of `weight` it takes, -1 for none; null: all take the first
+  const void* weight;   ///< [queries, stride]
   float bias;
   float* logits;        ///< [n, exits] by sequence of the batch
   int stride, exits, exit;
@@ -28,6 +29,7 @@ struct HeadArgs {
 };
 
 constexpr float kLargestLogUnit = 6;
+constexpr float kNoScore = __builtin_nanf("");
 
 template <class E, int kWidth>
 KERNEL(kRowThreads, 1)
@@ -36,8 +38,16 @@ head(HeadArgs args) {
   for (int s = first_row(); s < sequences; s += row_step()) {
     Row<E, kWidth> row(args.stride);
     row.add(row_of<E>(args.rows, args.token_rows ? load(args.active.cu_seqlens + s) : s, args.stride));
-    const float logit = row.dot(args.weight) + args.bias;
-    const size_t at = static_cast<size_t>(load(args.active.sequences + s)) * args.exits + args.exit;
+    const int sequence = load(args.active.sequences + s), query = args.query_of ? load(args.query_of + sequence) : 0;
+    const size_t at = static_cast<size_t>(sequence) * args.exits + args.exit;
+    if (query < 0) {  // a query itself: no rule stops what has no score
+      if (thread_index() % 32 == 0) {
+        store(args.logits + at, kNoScore);
+        if (args.estimates) store(args.estimates + at, kNoScore);
+      }
+      continue;
+    }
+    const float logit = row.dot(row_of<E>(args.weight, query, args.stride)) + args.bias;
     if (thread_index() % 32 == 0) store(args.logits + at, logit);
     if (!args.estimates) continue;
     const CompensationArgs& c = args.compensation;

@@ -138,11 +138,15 @@ void CpuTrainBackend::set_weights(const float* weights) {
 const std::vector<double>& CpuTrainBackend::forward(const TokenBatch& batch, const std::vector<uint8_t>& skipped) {
   state_->prepare(batch, skipped);
   state_->forward();
-  return state_->turn.logits;
+  Turn& turn = state_->turn;
+  if (state_->layout.architecture.head == HeadKind::query) turn.query_heads.forward(state_->layout, turn.weights, batch, turn.memory, turn.logits);
+  return turn.logits;
 }
 
 void CpuTrainBackend::backward(const std::vector<double>& logit_gradients, float* gradients) {
-  state_->turn.logit_gradients = logit_gradients;
+  Turn& turn = state_->turn;
+  turn.logit_gradients = logit_gradients;
+  if (state_->layout.architecture.head == HeadKind::query) turn.query_heads.backward(state_->layout, turn.weights, *turn.batch, turn.memory, logit_gradients);
   state_->backward(gradients);
 }
 

@@ -185,10 +185,11 @@ void TileOps::head(int exit) {
   const float* weight = turn_.weights + head.weight;
   for (int s = tile_.first; s < tile_.last; ++s) {
     const float* x = exit_hidden(exit, s, false);
+    std::copy_n(x, a_.hidden, turn_.memory.exit_row(exit, s));
+    if (a_.head == HeadKind::query) continue;  // waits for the query's row
     double logit = turn_.weights[head.bias];
     for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(weight[i]) * x[i];
     turn_.logits[s * layout_.heads.size() + exit] = logit;
-    std::copy_n(x, a_.hidden, turn_.memory.exit_row(exit, s));
   }
 }
 
@@ -203,6 +204,10 @@ void TileOps::head_backward(int exit) {
   for (int s = tile_.first; s < tile_.last; ++s) {
     const float d = static_cast<float>(turn_.logit_gradients[s * layout_.heads.size() + exit]);
     float* row = exit_hidden(exit, s, true);
+    if (a_.head == HeadKind::query) {
+      turn_.query_heads.add_row_gradient(*turn_.batch, exit, s, d, row);
+      continue;
+    }
     for (int i = 0; i < a_.hidden; ++i) row[i] += d * weight[i];
   }
 }

@@ -4,6 +4,7 @@
 #include "cpu/tiles.h"
 #include "engine/batch.h"
 #include "train/cpu/packed_weights.h"
+#include "train/cpu/query_heads.h"
 #include "train/cpu/turn_memory.h"
 #include "train/pass.h"
 
@@ -20,6 +21,7 @@ struct Turn {
   std::vector<uint8_t> skipped;
   std::vector<cpu::Tile> tiles;
   TurnMemory memory;
+  QueryHeads query_heads;  ///< of HeadKind::query
   std::vector<double> logits, logit_gradients;  ///< [n × exits]
 };
 

@@ -41,11 +41,13 @@ void head_gradient(const Turn& turn, int exit, float* gradients) {
   const int hidden = layout.architecture.hidden;
   std::vector<double> weight(hidden);
   double bias = 0;
-  for (int s = 0; s < turn.batch->sequences(); ++s) {
+  const bool conditioned = layout.architecture.head == HeadKind::query;
+  if (conditioned) turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory, exit, gradients);
+  for (int s = turn.batch->queries; s < turn.batch->sequences(); ++s) {
     const double d = turn.logit_gradients[s * layout.heads.size() + exit];
     const float* x = turn.memory.exit_row(exit, s);
     bias += d;
-    for (int i = 0; i < hidden; ++i) weight[i] += d * x[i];
+    for (int i = 0; !conditioned && i < hidden; ++i) weight[i] += d * x[i];
   }
   gradients[layout.heads[exit].bias] += static_cast<float>(bias);
   for (int i = 0; i < hidden; ++i) gradients[layout.heads[exit].weight + i] += static_cast<float>(weight[i]);

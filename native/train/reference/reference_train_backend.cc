@@ -101,13 +101,12 @@ class ReferenceTrainBackend::Tape final : public TrainOps {
 
   void head(int exit) override {
     heads_[exit].clear();
-    for (int s = 0; s < batch_.sequences(); ++s) {
+    for (int s = 0; s < batch_.sequences(); ++s)
+      for (int i = 0; i < a_.hidden; ++i) heads_[exit].push_back(hidden_[at(gathered_ ? s : batch_.cu_seqlens[s], i)]);
+    for (int s = batch_.queries; s < batch_.sequences(); ++s) {
+      const Values v = head_vector(exit, s);
       double logit = weights_[layout_.heads[exit].bias];
-      for (int i = 0; i < a_.hidden; ++i) {
-        const double x = hidden_[at(gathered_ ? s : batch_.cu_seqlens[s], i)];
-        heads_[exit].push_back(x);
-        logit += weights_[layout_.heads[exit].weight + i] * x;
-      }
+      for (int i = 0; i < a_.hidden; ++i) logit += v[i] * heads_[exit][at(s, i)];
       logits[s * layout_.heads.size() + exit] = logit;
     }
   }
@@ -115,12 +114,22 @@ class ReferenceTrainBackend::Tape final : public TrainOps {
   void begin_backward() override { d_hidden_.assign(size(batch_.sequences()), 0); }
 
   void head_backward(int exit) override {
-    for (int s = 0; s < batch_.sequences(); ++s) {
+    const Layout::Head& head = layout_.heads[exit];
+    const auto d_row = [&](int s, int i) -> double& { return d_hidden_[at(gathered_ ? s : batch_.cu_seqlens[s], i)]; };
+    for (int s = batch_.queries; s < batch_.sequences(); ++s) {
       const double d = logit_gradients[s * layout_.heads.size() + exit];
-      gradients[layout_.heads[exit].bias] += d;
+      const Values v = head_vector(exit, s);
+      gradients[head.bias] += d;
       for (int i = 0; i < a_.hidden; ++i) {
-        gradients[layout_.heads[exit].weight + i] += d * heads_[exit][at(s, i)];
-        d_hidden_[at(gathered_ ? s : batch_.cu_seqlens[s], i)] += d * weights_[layout_.heads[exit].weight + i];
+        const double dv = d * heads_[exit][at(s, i)];
+        gradients[head.weight + i] += dv;
+        d_row(s, i) += d * v[i];
+        if (batch_.queries == 0) continue;
+        for (int j = 0; j < a_.hidden; ++j) {
+          const size_t m = head.query + static_cast<size_t>(i) * a_.hidden + j;
+          gradients[m] += dv * heads_[exit][at(batch_.query_of[s], j)];
+          d_row(batch_.query_of[s], j) += dv * weights_[m];
+        }
       }
     }
   }
@@ -202,6 +211,15 @@ class ReferenceTrainBackend::Tape final : public TrainOps {
   const std::vector<uint8_t> skipped;
 
  private:
+  /// w, or where heads are conditioned on queries, w + M q.
+  Values head_vector(int exit, int sequence) const {
+    const Layout::Head& head = layout_.heads[exit];
+    Values v(&weights_[head.weight], &weights_[head.weight] + a_.hidden);
+    for (int i = 0; batch_.queries > 0 && i < a_.hidden; ++i)
+      for (int j = 0; j < a_.hidden; ++j) v[i] += weights_[head.query + static_cast<size_t>(i) * a_.hidden + j] * heads_[exit][at(batch_.query_of[sequence], j)];
+    return v;
+  }
+
   struct Norm {
     Values hat, inverse;
   };

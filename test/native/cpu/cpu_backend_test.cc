@@ -15,7 +15,8 @@ using namespace matryoshka::check;
 namespace {
 
 /// Heads narrower and wider than a vector, and sizes that are no whole number of vectors, panels or pairs.
-const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 200, 50, 150}, {1, 9, 1, 5, 20, 40}};
+const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 200, 50, 150}, {1, 9, 1, 5, 20, 40},
+                                   {3, 24, 3, 40, 50, 40, -1, true}, {2, 35, 5, 67, 50, 40, 4, true}};
 const Dtype kDtypes[] = {Dtype::f32, Dtype::bf16, Dtype::int8};
 
 Scores score(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch) {
@@ -86,27 +87,28 @@ TEST("weights stored as F32, F16 and BF16, with a pooler or a layer's own head, 
 }
 
 TEST("a pair's score has the same bits alone, in any batch, at any place and with any number of threads") {
-  const Shape shape{3, 40, 5, 50, 50, 60};
-  const RandomModel model(shape, 5);
-  std::mt19937 random(7);
-  const TokenBatch pool = random_batch(random, shape, {60}, shape.positions);
-  for (const std::string& isa : cpu_isas())
-    for (const Dtype dtype : kDtypes) {
-      std::vector<std::unique_ptr<Backend>> backends;
-      for (const int threads : {1, 2, 3}) backends.push_back(make_cpu_backend(model.checkpoint(), {threads, dtype, isa}));
-      Scores alone;
-      for (int s = 0; s < pool.sequences(); ++s) {
-        const Scores one = score(*backends[0], *model.checkpoint(), pick(pool, {s}));
-        alone.logits.insert(alone.logits.end(), one.logits.begin(), one.logits.end());
+  for (const Shape& shape : {Shape{3, 40, 5, 50, 50, 60}, Shape{3, 40, 5, 50, 50, 60, -1, true}}) {
+      const RandomModel model(shape, 5);
+    std::mt19937 random(7);
+    const TokenBatch pool = random_batch(random, shape, {60}, shape.positions);
+    for (const std::string& isa : cpu_isas())
+      for (const Dtype dtype : kDtypes) {
+        std::vector<std::unique_ptr<Backend>> backends;
+        for (const int threads : {1, 2, 3}) backends.push_back(make_cpu_backend(model.checkpoint(), {threads, dtype, isa}));
+        Scores alone;
+        for (int s = 0; s < pool.sequences(); ++s) {
+          const Scores one = score(*backends[0], *model.checkpoint(), pick(pool, {s}));
+          alone.logits.insert(alone.logits.end(), one.logits.begin(), one.logits.end());
+        }
+        for (int round = 0; round < 24; ++round) {
+          std::vector<int> indices(1 + random() % 40);
+          for (int& s : indices) s = static_cast<int>(random() % 60);
+          const Scores together = score(*backends[round % 3], *model.checkpoint(), pick(pool, indices));
+          for (size_t i = 0; i < indices.size(); ++i)
+            CHECK(std::memcmp(&together.logits[i * together.exits], &alone.logits[indices[i] * together.exits], together.exits * sizeof(float)) == 0);
+        }
       }
-      for (int round = 0; round < 24; ++round) {
-        std::vector<int> indices(1 + random() % 40);
-        for (int& s : indices) s = static_cast<int>(random() % 60);
-        const Scores together = score(*backends[round % 3], *model.checkpoint(), pick(pool, indices));
-        for (size_t i = 0; i < indices.size(); ++i)
-          CHECK(std::memcmp(&together.logits[i * together.exits], &alone.logits[indices[i] * together.exits], together.exits * sizeof(float)) == 0);
-      }
-    }
+  }
 }
 
 TEST("an instruction set this machine lacks is refused, naming those it has") {

@@ -37,20 +37,20 @@ TEST("tiles cover every sequence once, in order, and hold no more tokens than as
     std::vector<int> tokens(random() % 50);
     for (int& n : tokens) n = 1 + static_cast<int>(random() % 300);
     const ActiveSet active = lengths(tokens);
-    const std::vector<cpu::Tile> tiles = cpu::cut_by_tokens(active, 1 + static_cast<int>(random() % 4), 128);
+    const std::vector<cpu::Tile> tiles = cpu::cut_by_tokens(active, 0, 1 + static_cast<int>(random() % 4), 128);
     check_covers(active, tiles);
     for (const cpu::Tile& tile : tiles)
       CHECK(tile.last - tile.first == 1 || active.cu_seqlens[tile.last] - active.cu_seqlens[tile.first] <= 128);
-    check_covers(active, cpu::cut_by_sequences(active, 2, 8));
+    check_covers(active, cpu::cut_by_sequences(active, 0, 2, 8));
   }
 }
 
 TEST("a small batch is cut finer, so that every thread has something to do") {
   const ActiveSet active = lengths(std::vector<int>(8, 40));
-  CHECK(cpu::cut_by_tokens(active, 2, 1000).size() >= 4);
+  CHECK(cpu::cut_by_tokens(active, 0, 2, 1000).size() >= 4);
 }
 
 TEST("nothing active is no tile") {
-  CHECK(cpu::cut_by_tokens(lengths({}), 2, 128).empty());
-  CHECK(cpu::cut_by_sequences(lengths({}), 2, 8).empty());
+  CHECK(cpu::cut_by_tokens(lengths({}), 0, 2, 128).empty());
+  CHECK(cpu::cut_by_sequences(lengths({}), 0, 2, 8).empty());
 }

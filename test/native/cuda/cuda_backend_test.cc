@@ -86,7 +86,8 @@ ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
 
 TEST("emulated kernels score as the reference does, whatever has to be padded") {
   // Heads and rows that need padding and heads that need company; then none of it.
-  const Shape shapes[] = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 192, 50, 150}, {1, 9, 1, 5, 20, 40}, {1, 128, 1, 64, 50, 70}};
+  const Shape shapes[] = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 192, 50, 150}, {1, 9, 1, 5, 20, 40}, {1, 128, 1, 64, 50, 70},
+                          {2, 35, 5, 67, 50, 40, -1, true}};
   for (const Shape& shape : shapes) {
     const RandomModel model(shape, 11);
     std::mt19937 random(3);
@@ -104,29 +105,30 @@ TEST("emulated kernels score as the reference does, whatever has to be padded") 
 }
 
 TEST("survivors score bit for bit what they score without exits, in every precision") {
-  const Shape shape;
-  const RandomModel model(shape, 12);
-  const Checkpoint& checkpoint = *model.checkpoint();
-  for (const ElementType type : kTypes) {
-    const auto backend = emulated(model, type);
-    std::mt19937 random(6);
-    int stopped = 0, kept = 0;
-    for (int round = 0; round < (kSanitized ? 2 : 8); ++round) {
-      const TokenBatch batch = random_batch(random, shape, {7, 1, 5}, kSanitized ? 12 : 40);
-      ExitPlan plan = full_plan(checkpoint);
-      const Scores full = run(*backend, checkpoint, batch, plan);
-      plan.rule = random_rule(random, full.exits, batch.sequences());
-      const Scores exited = run(*backend, checkpoint, batch, plan);
-      for (int s = 0; s < batch.sequences(); ++s) {
-        ++(exited.exit_layers[s] < plan.depth ? stopped : kept);
-        for (int e = 0; e < full.exits; ++e) {
-          const float score = exited.logits[s * full.exits + e];
-          if (checkpoint.exit_layers()[e] > exited.exit_layers[s]) CHECK(std::isnan(score));
-          else CHECK(same_bits(score, full.logits[s * full.exits + e]));
+  for (const Shape& shape : {Shape(), conditioned({})}) {
+    const RandomModel model(shape, 12);
+    const Checkpoint& checkpoint = *model.checkpoint();
+    for (const ElementType type : kTypes) {
+      const auto backend = emulated(model, type);
+      std::mt19937 random(6);
+      int stopped = 0, kept = 0;
+      for (int round = 0; round < (kSanitized ? 2 : 8); ++round) {
+        const TokenBatch batch = random_batch(random, shape, {7, 1, 5}, kSanitized ? 12 : 40);
+        ExitPlan plan = full_plan(checkpoint);
+        const Scores full = run(*backend, checkpoint, batch, plan);
+        plan.rule = random_rule(random, full.exits, batch.sequences());
+        const Scores exited = run(*backend, checkpoint, batch, plan);
+        for (int s = 0; s < batch.sequences(); ++s) {
+          ++(exited.exit_layers[s] < plan.depth ? stopped : kept);
+          for (int e = 0; e < full.exits; ++e) {
+            const float score = exited.logits[s * full.exits + e];
+            if (checkpoint.exit_layers()[e] > exited.exit_layers[s]) CHECK(std::isnan(score));
+            else CHECK(same_bits(score, full.logits[s * full.exits + e]));
+          }
         }
       }
+      CHECK(kSanitized || (stopped > 10 && kept > 10));
     }
-    CHECK(kSanitized || (stopped > 10 && kept > 10));
   }
 }
 
@@ -156,6 +158,7 @@ void check_exits(const Shape& shape) {
 TEST("every document stops in f32 where the CPU backend stops it, over random lists and rules") {
   check_exits({4, 32, 2, 48, 50, 24});
   check_exits({4, 32, 2, 48, 50, 24, 5});
+  check_exits({4, 32, 2, 48, 50, 24, 3, true});
 }
 
 TEST("compensations say on the device what they say on the CPU, in every precision") {
@@ -179,23 +182,24 @@ TEST("compensations say on the device what they say on the CPU, in every precisi
 }
 
 TEST("a pair's score has the same bits alone and in company") {
-  const Shape shape{2, 40, 5, 50, 50, 70};
-  const RandomModel model(shape, 5);
-  std::mt19937 random(7);
-  const TokenBatch batch = random_batch(random, shape, {6}, kSanitized ? 20 : 70);
-  for (const ElementType type : kTypes) {
-    const auto backend = emulated(model, type);
-    const Scores together = run(*backend, *model.checkpoint(), batch, full_plan(*model.checkpoint()));
-    for (int s = 0; s < batch.sequences(); ++s) {
-      TokenBatch one;
-      for (int t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
-        one.token_ids.push_back(batch.token_ids[t]);
-        one.type_ids.push_back(batch.type_ids[t]);
+  for (const Shape& shape : {Shape{2, 40, 5, 50, 50, 70}, Shape{2, 40, 5, 50, 50, 70, -1, true}}) {
+    const RandomModel model(shape, 5);
+    std::mt19937 random(7);
+    const TokenBatch batch = random_batch(random, shape, {6}, kSanitized ? 20 : 70);
+    for (const ElementType type : kTypes) {
+      const auto backend = emulated(model, type);
+      const Scores together = run(*backend, *model.checkpoint(), batch, full_plan(*model.checkpoint()));
+      for (int s = 0; s < batch.sequences(); ++s) {
+        TokenBatch one;
+        for (int t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
+          one.token_ids.push_back(batch.token_ids[t]);
+          one.type_ids.push_back(batch.type_ids[t]);
+        }
+        one.cu_seqlens = {0, static_cast<int32_t>(one.token_ids.size())};
+        one.list_offsets = {0, 1};
+        const Scores alone = run(*backend, *model.checkpoint(), one, full_plan(*model.checkpoint()));
+        CHECK(std::memcmp(alone.logits.data(), &together.logits[s * together.exits], together.exits * sizeof(float)) == 0);
       }
-      one.cu_seqlens = {0, static_cast<int32_t>(one.token_ids.size())};
-      one.list_offsets = {0, 1};
-      const Scores alone = run(*backend, *model.checkpoint(), one, full_plan(*model.checkpoint()));
-      CHECK(std::memcmp(alone.logits.data(), &together.logits[s * together.exits], together.exits * sizeof(float)) == 0);
     }
   }
 }

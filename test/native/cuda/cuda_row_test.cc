@@ -169,7 +169,7 @@ void check_head(int count, int stride, int units) {
       auto logits = poisoned<float>((2 * count + 1) * kExits), estimates = logits, scales = logits;
       const bool compensated = units >= 0;
       const CompensationArgs compensation{hidden_weight.data(), hidden_bias.data(), output.data(), {0.5f, -0.5f}, units};
-      run<HeadArgs, head<E, kRowWidth>>(kRows, {active, token_rows ? hidden.data() : scoring.data(), token_rows, weight.data(), 0.25f, logits.data(), stride,
+      run<HeadArgs, head<E, kRowWidth>>(kRows, {active, token_rows ? hidden.data() : scoring.data(), token_rows, nullptr, weight.data(), 0.25f, logits.data(), stride,
                                                 kExits, kExit, compensated ? estimates.data() : nullptr, compensated ? scales.data() : nullptr, compensation});
       for (int i = 0; i < (2 * count + 1) * kExits; ++i) {
         const int s = i / kExits / 2;

@@ -102,7 +102,7 @@ struct Device {
   int begin(const TokenBatch& batch, const ExitPlan& plan) { return begin_forward(*backend, *model.checkpoint(), batch, plan, going); }
   Scores finish(const ExitPlan& plan, int depth) {
     Scores scores;
-    finish_forward(*backend, plan, depth, scores);
+    finish_forward(*backend, 0, plan, depth, scores);
     return scores;
   }
   Scores score(const TokenBatch& batch, const ExitPlan& plan) {

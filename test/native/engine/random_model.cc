@@ -52,6 +52,7 @@ tiny::Files files(const Shape& s, uint32_t seed) {
     weights.linear(at + "output.dense", s.hidden, s.intermediate);
     weights.norm(at + "output.LayerNorm", s.hidden);
     exits.linear("exit." + std::to_string(l + 1), 1, s.hidden);
+    if (s.query_heads) exits.add("exit." + std::to_string(l + 1) + ".query.weight", {s.hidden, s.hidden}, 0, 0.15f / std::sqrt(static_cast<float>(s.hidden)));
     const std::string exit = "compensation." + std::to_string(l + 1);
     if (s.compensation > 0 && l + 1 < s.layers) exits.linear(exit + ".hidden", s.compensation, s.hidden);
     if (s.compensation >= 0 && l + 1 < s.layers) exits.linear(exit + ".output", 2, s.compensation + 1);
@@ -62,7 +63,7 @@ tiny::Files files(const Shape& s, uint32_t seed) {
                               R"(,"num_attention_heads":)" + number(s.heads) + R"(,"intermediate_size":)" + number(s.intermediate) +
                               R"(,"vocab_size":)" + number(s.vocab) + R"(,"max_position_embeddings":)" + number(s.positions) +
                               R"(,"type_vocab_size":2,"hidden_act":"gelu","layer_norm_eps":1e-12,"pad_token_id":0})"},
-          {"matryoshka.json", R"({"formatVersion":1,"exitLayers":[)" + layers + R"(],"head":"linear","compensation":")" +
+          {"matryoshka.json", R"({"formatVersion":1,"exitLayers":[)" + layers + R"(],"head":")" + (s.query_heads ? "query" : "linear") + R"(","compensation":")" +
                                   (s.compensation < 0 ? "none" : s.compensation ? "mlp" : "affine") + R"("})"},
           {"model.safetensors", tiny::safetensors(weights.tensors)},
           {"matryoshka.safetensors", tiny::safetensors(exits.tensors)}};

@@ -13,6 +13,7 @@ namespace matryoshka::check {
 struct Shape {
   int layers = 5, hidden = 24, heads = 3, intermediate = 40, vocab = 50, positions = 40;
   int compensation = -1;  ///< hidden units of every exit's but the last; -1 for none
+  bool query_heads = false;  ///< conditioned on the query
 };
 
 /// A layer-wise BERT with an exit after every layer, its files kept as long as it lives.
@@ -26,6 +27,12 @@ class RandomModel {
   tiny::Directory directory_;
   std::shared_ptr<const Checkpoint> checkpoint_;
 };
+
+/// The same with heads conditioned on the query.
+inline Shape conditioned(Shape shape) {
+  shape.query_heads = true;
+  return shape;
+}
 
 /// Lists of the given sizes; lengths uniform in [1, longest].
 TokenBatch random_batch(std::mt19937& random, const Shape& shape, const std::vector<int>& lists, int longest);

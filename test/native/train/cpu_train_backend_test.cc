@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "engine/queries.h"
 #include "cpu/cpu_backend.h"
 #include "random_model.h"
 #include "train/reference/reference_train_backend.h"
@@ -18,7 +19,8 @@ namespace {
 
 /// Heads narrower and wider than a vector; sizes that are no whole number of vectors, panels or pairs; a sequence that
 /// no tile holds.
-const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {1, 128, 2, 72, 50, 40}, {1, 16, 2, 12, 20, 200}, {1, 9, 1, 5, 20, 40}};
+const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {1, 128, 2, 72, 50, 40}, {1, 16, 2, 12, 20, 200}, {1, 9, 1, 5, 20, 40},
+                                   {3, 24, 3, 40, 50, 40, -1, true}, {1, 35, 5, 67, 50, 40, -1, true}};
 
 double to_bf16(double x) {
   const float narrow = static_cast<float>(x);
@@ -35,6 +37,7 @@ struct Case {
   Case(const Shape& shape, uint32_t seed) : files(shape, seed), model(read_initial_model(files.path(), {})), weights(model.weights.begin(), model.weights.end()), skipped(shape.layers) {
     std::mt19937 random(seed);
     batch = random_batch(random, shape, {4, 1, 6}, shape.positions);
+    if (shape.query_heads) batch = with_queries(batch);
     std::normal_distribution<double> normal;
     for (int i = 0; i < batch.sequences() * shape.layers; ++i) direction.push_back(normal(random) / batch.sequences());
   }

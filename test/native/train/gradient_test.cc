@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "engine/queries.h"
 #include "model/checkpoint.h"
 #include "random_model.h"
 #include "train/losses.h"
@@ -18,6 +19,7 @@ struct Case {
   explicit Case(const Shape& s, const InitialOptions& options = {}) : shape(s), files(s, 21), model(read_initial_model(files.path(), options)), weights(model.weights.begin(), model.weights.end()) {
     std::mt19937 random(4);
     batch = random_batch(random, shape, {4, 1, 3}, 9);
+    if (shape.query_heads) batch = with_queries(batch);
     skipped.assign(shape.layers, 0);
   }
   int exits() const { return static_cast<int>(model.layout.exit_layers.size()); }
@@ -89,6 +91,14 @@ TEST("… with each activation") {
   for (const Activation activation : {Activation::gelu_tanh, Activation::relu}) {
     Case c(kSmall);
     c.model.layout.architecture.activation = activation;
+    check_logits(c);
+  }
+}
+
+TEST("… with heads conditioned on the query, of the queries' rows too") {
+  for (const std::vector<uint8_t>& skipped : {std::vector<uint8_t>{0, 0, 0}, {0, 1, 0}, {0, 0, 1}}) {
+    Case c(conditioned(kSmall));
+    c.skipped = skipped;
     check_logits(c);
   }
 }

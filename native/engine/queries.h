@@ -1,0 +1,17 @@
+// Queries on their own, ahead of the pairs they belong to: what a query-conditioned head compares documents with.
+#pragma once
+
+#include "engine/batch.h"
+#include "engine/exit_rule.h"
+
+namespace matryoshka {
+
+/// `batch` with every query before all pairs, as a sequence [CLS] query [SEP] without token types and as a list of its
+/// own, so that no rule stops it. A query is a pair's tokens up to the first that equals its last one, the separator;
+/// neighbours with the same query share it.
+TokenBatch with_queries(const TokenBatch& batch);
+
+/// The same in place, and a rule's difficulties with it.
+void add_queries(TokenBatch& batch, ExitRule& rule);
+
+}  // namespace matryoshka
