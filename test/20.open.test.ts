@@ -49,6 +49,16 @@ describe("an opened model", () => {
     for (const other of others) other.remove();
   });
 
+  it("may have heads conditioned on the query", async () => {
+    const conditioned = makeModel({ head: "query" });
+    await using reranker = await Reranker.open(conditioned.directory, { dtype: "f32" });
+    expect(reranker.info.head).toBe("query");
+    const { results } = await reranker.rerank("panda", ["bear", "giant panda"]);
+    const { logits } = await reranker.score([{ query: "panda", document: "bear" }]);
+    expect(results.find(({ index }) => index === 0)!.logit).toBe(logits[4]![0]);
+    conditioned.remove();
+  });
+
   it("can be inspected without being opened", async () => {
     await using reranker = await Reranker.open(model.directory);
     const { backend, ...facts } = reranker.info;

@@ -19,6 +19,7 @@ const pool = [
 for (const [name, shape] of [
   ["a width of whole vectors", { hidden: 64, heads: 4, intermediate: 128 }],
   ["a width that leaves remainders", { hidden: 36, heads: 3, intermediate: 50 }],
+  ["heads conditioned on the query", { hidden: 36, heads: 3, intermediate: 50, head: "query" }],
 ] as const) {
   describe(`a score, with ${name}`, () => {
     let model: TestModel;

@@ -1,6 +1,7 @@
 #include "engine/batch.h"
 
 #include "check.h"
+#include "engine/queries.h"
 #include "random_model.h"
 
 namespace matryoshka {
@@ -46,6 +47,23 @@ TEST("a sequence longer than the position table is refused") {
   f.batch.cu_seqlens = {0, 41};
   f.batch.list_offsets = {0, 1};
   CHECK_THROWS_CODE(validate(f.batch, f.architecture), "ERR_INPUT_TOO_LONG");
+}
+
+TEST("queries stand before the pairs, once each: what a pair has up to its separator") {
+  TokenBatch batch;  // 9 separates: [1 5 9 6 9] and [1 5 9 7 9] share a query, [1 8 9 9] has its own, [9] is nothing but one
+  batch.token_ids = {1, 5, 9, 6, 9, 1, 5, 9, 7, 9, 1, 8, 9, 9, 9};
+  batch.type_ids = {0, 2, 0, 3, 1, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0};
+  batch.cu_seqlens = {0, 5, 10, 14, 15};
+  batch.list_offsets = {0, 3, 4};
+  const TokenBatch with = with_queries(batch);
+  CHECK_EQ(with.queries, 3);
+  CHECK(with.cu_seqlens == std::vector<int32_t>({0, 3, 6, 7, 12, 17, 21, 22}));
+  CHECK(std::equal(with.token_ids.begin(), with.token_ids.begin() + 7, std::vector<int32_t>({1, 5, 9, 1, 8, 9, 9}).begin()));
+  CHECK(std::equal(with.token_ids.begin() + 7, with.token_ids.end(), batch.token_ids.begin(), batch.token_ids.end()));
+  CHECK(std::equal(with.type_ids.begin() + 7, with.type_ids.end(), batch.type_ids.begin(), batch.type_ids.end()));
+  for (int t = 0; t < 7; ++t) CHECK_EQ(with.type_ids[t], 0);
+  CHECK(with.query_of == std::vector<int32_t>({-1, -1, -1, 0, 0, 1, 2}));
+  CHECK(with.list_offsets == std::vector<int32_t>({0, 1, 2, 3, 6, 7}));
 }
 
 }  // namespace

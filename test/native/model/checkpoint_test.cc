@@ -60,6 +60,16 @@ TEST("a layer-wise BERT has a linear head at each of its exit layers") {
   CHECK(!checkpoint->head(0).dense_weight);
 }
 
+TEST("heads may be conditioned on the query, by a matrix that must be there") {
+  auto model = tiny::layerwise_bert();
+  model.replace("\"linear\"", "\"query\"");
+  CHECK_THROWS(open(model.files()), "ERR_TENSOR_MISSING", "exit.1.query.weight");
+  for (const char* name : {"exit.1.query.weight", "exit.2.query.weight"}) model.exits.push_back({name, "F32", {8, 8}, std::string(256, '\0')});
+  const auto checkpoint = open(model);
+  CHECK(checkpoint->architecture().head == HeadKind::query);
+  CHECK_EQ(checkpoint->head(1).query->name, "exit.2.query.weight");
+}
+
 TEST("exits may be some of the layers") {
   const auto checkpoint = open_with("[1, 2]", "[2]");
   CHECK(checkpoint->exit_layers() == std::vector<int>({2}));
@@ -258,7 +268,7 @@ TEST("matryoshka.json that is damaged, of another version or kind is refused, wi
   CHECK_THROWS(open_with("{\"formatVersion\"", "[\"formatVersion\""), "ERR_CONFIG_INVALID",
                "matryoshka.json: not valid");
   CHECK_THROWS(open_with("\"formatVersion\": 1", "\"formatVersion\": 2"), "ERR_CONFIG_INVALID", "formatVersion");
-  CHECK_THROWS(open_with("\"linear\"", "\"mlp\""), "ERR_CONFIG_INVALID", "head: expected \"linear\", got \"mlp\"");
+  CHECK_THROWS(open_with("\"linear\"", "\"mlp\""), "ERR_CONFIG_INVALID", "head: expected \"linear\" or \"query\", got \"mlp\"");
   CHECK_THROWS(open_with("\"none\"", "\"linear\""), "ERR_CONFIG_INVALID",
                "compensation: expected \"none\", \"affine\" or \"mlp\", got \"linear\"");
   CHECK_THROWS(open_with("\"none\"", "\"affine\""), "ERR_TENSOR_MISSING", "compensation.1.output.weight");

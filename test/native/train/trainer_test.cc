@@ -135,22 +135,41 @@ TEST("a file that cannot be written is an error, and leaves nothing behind") {
 }
 
 TEST("what is exported, the engine scores as the trainer does") {
-  const RandomModel model(kShape, 3);
-  Trainer trainer(model.path(), options());
-  steps(trainer, 0, 3);
-  const Data data(9);
-  const std::vector<float> scores = trainer.score(data.batch);
-  trainer.export_to(model.path());
-  const auto checkpoint = Checkpoint::open(model.path());
-  const auto backend = make_cpu_backend(checkpoint, {1, Dtype::f32, ""});
-  ExitPlan plan;
-  plan.depth = kShape.layers;
-  plan.report = {1, 1, 1};
-  Scores engine;
-  const std::atomic<bool> cancelled{false};
-  CHECK(forward(*backend, *checkpoint, data.batch, plan, cancelled, engine));
-  for (size_t i = 0; i < scores.size(); ++i) CHECK(std::fabs(scores[i] - engine.logits[i]) < 0.02);  // the weights became F16
-  CHECK_EQ(Trainer(model.path(), options()).layout().heads.size(), size_t{3});
+  for (const Shape& shape : {kShape, conditioned(kShape)}) {
+    const RandomModel model(shape, 3);
+    Trainer trainer(model.path(), options());
+    steps(trainer, 0, 3);
+    const Data data(9);
+    const std::vector<float> scores = trainer.score(data.batch);
+    trainer.export_to(model.path());
+    const auto checkpoint = Checkpoint::open(model.path());
+    const auto backend = make_cpu_backend(checkpoint, {1, Dtype::f32, ""});
+    ExitPlan plan;
+    plan.depth = kShape.layers;
+    plan.report = {1, 1, 1};
+    Scores engine;
+    const std::atomic<bool> cancelled{false};
+    CHECK(forward(*backend, *checkpoint, data.batch, plan, cancelled, engine));
+    for (size_t i = 0; i < scores.size(); ++i) CHECK(std::fabs(scores[i] - engine.logits[i]) < 0.02);  // the weights became F16
+    CHECK_EQ(Trainer(model.path(), options()).layout().heads.size(), size_t{3});
+  }
+}
+
+TEST("a new query-conditioned head begins as the encoder's own opinion: a multiple of the cosine, least at early exits") {
+  const tiny::Directory directory(tiny::layerwise_bert().files());
+  TrainerOptions o = options();
+  o.initial.head = HeadKind::query;
+  const Trainer trainer(directory.path(), o);
+  const Layout& layout = trainer.layout();
+  CHECK(layout.architecture.head == HeadKind::query);
+  const int hidden = layout.architecture.hidden;
+  float first[2];
+  for (int exit = 0; exit < 2; ++exit) {
+    const float* m = &trainer.weights()[layout.heads[exit].query];
+    first[exit] = m[0];
+    for (int i = 0; i < hidden * hidden; ++i) CHECK_EQ(m[i], i % (hidden + 1) == 0 ? m[0] : 0.f);
+  }
+  CHECK(first[0] > 0 && first[1] > 5 * first[0]);
 }
 
 TEST("any supported encoder becomes layer-wise, with the exits asked for and more token types") {
