@@ -29,6 +29,7 @@ type Change = (config: TrainConfig) => object;
 /** By name, the keys of the configuration that a run changes. */
 const VARIANTS: Readonly<Record<string, Change>> = {
   recipe: () => ({}),
+  "heads conditioned on the query": () => ({ head: "query" }),
   "no self-distillation": ({ loss }) => ({ loss: { ...loss, distill: { ...loss.distill, weight: 0 } } }),
   "self-distillation, reverse KL": ({ loss }) => ({
     loss: { ...loss, distill: { ...loss.distill, direction: "reverse" } },

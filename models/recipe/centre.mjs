@@ -45,11 +45,14 @@ async function labelled() {
   return all;
 }
 
-/** Newton's method on the weighted logistic loss: [a, b]. */
-function platt(all) {
+/** Newton's method on the weighted logistic loss, over standardised logits, where it converges: [a, b]. */
+function platt(given) {
+  const mean = given.reduce((sum, [x]) => sum + x, 0) / given.length;
+  const deviation = Math.sqrt(given.reduce((sum, [x]) => sum + (x - mean) ** 2, 0) / given.length);
+  const all = given.map(([x, label]) => [(x - mean) / deviation, label]);
   const relevant = all.filter(([, label]) => label).length;
   const weights = [0.5 / (all.length - relevant), 0.5 / relevant];
-  let [a, b] = [1, 0];
+  let [a, b] = [0, 0];
   for (let step = 0; step < 50; step++) {
     let [ga, gb, haa, hab, hbb] = [0, 0, 0, 0, 0];
     for (const [x, label] of all) {
@@ -66,7 +69,7 @@ function platt(all) {
     a -= (hbb * ga - hab * gb) / determinant;
     b -= (haa * gb - hab * ga) / determinant;
   }
-  return [a, b];
+  return [a / deviation, b - (a * mean) / deviation];
 }
 
 const all = await labelled();
