@@ -63,106 +63,92 @@ void check_prefix(const Scores& exited, const Scores& full, const Checkpoint& ch
 }
 
 const check::Shape kShape;
-/// With heads of their own, and conditioned on the query.
-const std::vector<check::Shape> kShapes = {kShape, check::conditioned(kShape)};
+
+/// Calls body(backend, checkpoint) on every backend, of a model with linear heads and of one with heads conditioned on the query.
+void on_every_backend(uint32_t seed, const std::function<void(Backend&, const Checkpoint&)>& body) {
+  for (const check::Shape& shape : {kShape, check::conditioned(kShape)}) {
+    const check::RandomModel model(shape, seed);
+    for (const auto& [name, make] : backends()) body(*make(model.checkpoint()), *model.checkpoint());
+  }
+}
 
 TEST("survivors of the top-k rule score bit for bit what they score without exits, over random lists and scales") {
-  for (const check::Shape& shape : kShapes) {
-    const check::RandomModel model(shape, 11);
-    const Checkpoint& checkpoint = *model.checkpoint();
-    for (const auto& [name, make] : backends()) {
-      const auto backend = make(model.checkpoint());
-      std::mt19937 random(5);
-      int stopped = 0, kept = 0;
-      for (int round = 0; round < 12; ++round) {
-        const TokenBatch batch = check::random_batch(random, kShape, {1 + static_cast<int>(random() % 9), 12, 2}, 20);
-        ExitPlan plan = full_plan(checkpoint);
-        const Scores full = run(*backend, checkpoint, batch, plan);
-        plan.rule = rule_everywhere(RuleKind::top_k, full.exits);
-        plan.rule.k = 1 + static_cast<int>(random() % 4);
-        plan.rule.scale = 0.05f * static_cast<float>(random() % 8);
-        const Scores exited = run(*backend, checkpoint, batch, plan);
-        check_prefix(exited, full, checkpoint, true);
-        for (const uint8_t layer : exited.exit_layers) ++(layer < plan.depth ? stopped : kept);
-        for (int list = 0; list < batch.lists(); ++list) {
-          int left = 0;
-          for (int s = batch.list_offsets[list]; s < batch.list_offsets[list + 1]; ++s) left += exited.exit_layers[s] == plan.depth;
-          CHECK(left >= std::min(plan.rule.k, batch.list_offsets[list + 1] - batch.list_offsets[list]));
-        }
+  on_every_backend(11, [](Backend& backend, const Checkpoint& checkpoint) {
+    std::mt19937 random(5);
+    int stopped = 0, kept = 0;
+    for (int round = 0; round < 12; ++round) {
+      const TokenBatch batch = check::random_batch(random, kShape, {1 + static_cast<int>(random() % 9), 12, 2}, 20);
+      ExitPlan plan = full_plan(checkpoint);
+      const Scores full = run(backend, checkpoint, batch, plan);
+      plan.rule = rule_everywhere(RuleKind::top_k, full.exits);
+      plan.rule.k = 1 + static_cast<int>(random() % 4);
+      plan.rule.scale = 0.05f * static_cast<float>(random() % 8);
+      const Scores exited = run(backend, checkpoint, batch, plan);
+      check_prefix(exited, full, checkpoint, true);
+      for (const uint8_t layer : exited.exit_layers) ++(layer < plan.depth ? stopped : kept);
+      for (int list = 0; list < batch.lists(); ++list) {
+        int left = 0;
+        for (int s = batch.list_offsets[list]; s < batch.list_offsets[list + 1]; ++s) left += exited.exit_layers[s] == plan.depth;
+        CHECK(left >= std::min(plan.rule.k, batch.list_offsets[list + 1] - batch.list_offsets[list]));
       }
-      CHECK(stopped > 50 && kept > 50);
     }
-  }
+    CHECK(stopped > 50 && kept > 50);
+  });
 }
 
 TEST("lists may vanish, all of them may, and the batch still ends in order") {
-  for (const check::Shape& shape : kShapes) {
-    const check::RandomModel model(shape, 12);
-    const Checkpoint& checkpoint = *model.checkpoint();
-    for (const auto& [name, make] : backends()) {
-      const auto backend = make(model.checkpoint());
-      std::mt19937 random(6);
-      const TokenBatch batch = check::random_batch(random, kShape, {3, 4, 5}, 12);
-      ExitPlan plan = full_plan(checkpoint);
-      const Scores full = run(*backend, checkpoint, batch, plan);
-      plan.rule = rule_everywhere(RuleKind::confidence, full.exits);
-      for (ExitHead& head : plan.rule.heads) head.sure = -1;  // everybody is sure
-      const Scores none_left = run(*backend, checkpoint, batch, plan);
-      for (const uint8_t layer : none_left.exit_layers) CHECK_EQ(int{layer}, 1);
-      check_prefix(none_left, full, checkpoint, true);
+  on_every_backend(12, [](Backend& backend, const Checkpoint& checkpoint) {
+    std::mt19937 random(6);
+    const TokenBatch batch = check::random_batch(random, kShape, {3, 4, 5}, 12);
+    ExitPlan plan = full_plan(checkpoint);
+    const Scores full = run(backend, checkpoint, batch, plan);
+    plan.rule = rule_everywhere(RuleKind::confidence, full.exits);
+    for (ExitHead& head : plan.rule.heads) head.sure = -1;  // everybody is sure
+    const Scores none_left = run(backend, checkpoint, batch, plan);
+    for (const uint8_t layer : none_left.exit_layers) CHECK_EQ(int{layer}, 1);
+    check_prefix(none_left, full, checkpoint, true);
 
-      for (ExitHead& head : plan.rule.heads) head.sure = 1e30;
-      plan.rule.heads.erase(plan.rule.heads.begin());
-      plan.rule.difficulty.assign(batch.sequences(), 1);
-      plan.rule.easy = 0.5f;
-      for (int s = batch.list_offsets[1]; s < batch.list_offsets[2]; ++s) plan.rule.difficulty[s] = 0;
-      const Scores one_list_gone = run(*backend, checkpoint, batch, plan);
-      for (int s = 0; s < batch.sequences(); ++s)
-        CHECK_EQ(int{one_list_gone.exit_layers[s]}, s >= batch.list_offsets[1] && s < batch.list_offsets[2] ? 2 : plan.depth);
-      check_prefix(one_list_gone, full, checkpoint, true);
-    }
-  }
+    for (ExitHead& head : plan.rule.heads) head.sure = 1e30;
+    plan.rule.heads.erase(plan.rule.heads.begin());
+    plan.rule.difficulty.assign(batch.sequences(), 1);
+    plan.rule.easy = 0.5f;
+    for (int s = batch.list_offsets[1]; s < batch.list_offsets[2]; ++s) plan.rule.difficulty[s] = 0;
+    const Scores one_list_gone = run(backend, checkpoint, batch, plan);
+    for (int s = 0; s < batch.sequences(); ++s)
+      CHECK_EQ(int{one_list_gone.exit_layers[s]}, s >= batch.list_offsets[1] && s < batch.list_offsets[2] ? 2 : plan.depth);
+    check_prefix(one_list_gone, full, checkpoint, true);
+  });
 }
 
 TEST("a shallower depth gives the scores that the full pass gives there") {
-  for (const check::Shape& shape : kShapes) {
-    const check::RandomModel model(shape, 13);
-    const Checkpoint& checkpoint = *model.checkpoint();
-    for (const auto& [name, make] : backends()) {
-      const auto backend = make(model.checkpoint());
-      std::mt19937 random(8);
-      const TokenBatch batch = check::random_batch(random, kShape, {7}, 30);
-      const Scores full = run(*backend, checkpoint, batch, full_plan(checkpoint));
-      for (const int depth : checkpoint.exit_layers()) {
-        ExitPlan plan;
-        plan.depth = depth;
-        plan.report.assign(full.exits, 0);
-        plan.report[depth - 1] = 1;
-        check_prefix(run(*backend, checkpoint, batch, plan), full, checkpoint, false);
-      }
+  on_every_backend(13, [](Backend& backend, const Checkpoint& checkpoint) {
+    std::mt19937 random(8);
+    const TokenBatch batch = check::random_batch(random, kShape, {7}, 30);
+    const Scores full = run(backend, checkpoint, batch, full_plan(checkpoint));
+    for (const int depth : checkpoint.exit_layers()) {
+      ExitPlan plan;
+      plan.depth = depth;
+      plan.report.assign(full.exits, 0);
+      plan.report[depth - 1] = 1;
+      check_prefix(run(backend, checkpoint, batch, plan), full, checkpoint, false);
     }
-  }
+  });
 }
 
 TEST("past its deadline a pass ends at the next layer that has scored, and says so") {
-  for (const check::Shape& shape : kShapes) {
-    const check::RandomModel model(shape, 14);
-    const Checkpoint& checkpoint = *model.checkpoint();
-    for (const auto& [name, make] : backends()) {
-      const auto backend = make(model.checkpoint());
-      std::mt19937 random(9);
-      const TokenBatch batch = check::random_batch(random, kShape, {4}, 10);
-      ExitPlan plan = full_plan(checkpoint);
-      const Scores full = run(*backend, checkpoint, batch, plan);
-      CHECK(!full.partial);
-      plan.deadline = std::chrono::steady_clock::now();
-      plan.report[0] = 0;
-      const Scores cut = run(*backend, checkpoint, batch, plan);
-      CHECK(cut.partial);
-      for (const uint8_t layer : cut.exit_layers) CHECK_EQ(int{layer}, 2);
-      check_prefix(cut, full, checkpoint, false);
-    }
-  }
+  on_every_backend(14, [](Backend& backend, const Checkpoint& checkpoint) {
+    std::mt19937 random(9);
+    const TokenBatch batch = check::random_batch(random, kShape, {4}, 10);
+    ExitPlan plan = full_plan(checkpoint);
+    const Scores full = run(backend, checkpoint, batch, plan);
+    CHECK(!full.partial);
+    plan.deadline = std::chrono::steady_clock::now();
+    plan.report[0] = 0;
+    const Scores cut = run(backend, checkpoint, batch, plan);
+    CHECK(cut.partial);
+    for (const uint8_t layer : cut.exit_layers) CHECK_EQ(int{layer}, 2);
+    check_prefix(cut, full, checkpoint, false);
+  });
 }
 
 TEST("a list that is not longer than k, and a score that is not finite, stop nobody") {
