@@ -55,7 +55,7 @@ void Engine::begin(Running& running) {
   Job& job = *running.job;
   guarded(job.error_code, job.error_message, [&] {
     if (job.cancelled) return;
-    if (model_.checkpoint->architecture().head == HeadKind::query) add_queries(job.batch, job.plan.rule);
+    add_queries(model_.checkpoint->architecture().head, job.batch, job.plan.rule);
     running.depth = begin_forward(*model_.backend, *model_.checkpoint, job.batch, job.plan, job.cancelled);
   });
 }

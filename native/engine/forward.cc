@@ -117,7 +117,7 @@ bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& b
              const std::atomic<bool>& cancelled, Scores& scores) {
   TokenBatch own = batch;
   ExitPlan own_plan = plan;
-  if (checkpoint.architecture().head == HeadKind::query) add_queries(own, own_plan.rule);
+  add_queries(checkpoint.architecture().head, own, own_plan.rule);
   const int depth = begin_forward(backend, checkpoint, own, own_plan, cancelled);
   if (depth == 0) return false;
   finish_forward(backend, own.queries, own_plan, depth, scores);

@@ -48,7 +48,8 @@ TokenBatch with_queries(const TokenBatch& batch) {
   return out;
 }
 
-void add_queries(TokenBatch& batch, ExitRule& rule) {
+void add_queries(HeadKind head, TokenBatch& batch, ExitRule& rule) {
+  if (head != HeadKind::query) return;
   batch = with_queries(batch);
   if (!rule.difficulty.empty()) rule.difficulty.insert(rule.difficulty.begin(), batch.queries, std::numeric_limits<float>::infinity());
 }

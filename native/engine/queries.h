@@ -11,7 +11,7 @@ namespace matryoshka {
 /// neighbours with the same query share it.
 TokenBatch with_queries(const TokenBatch& batch);
 
-/// The same in place, and a rule's difficulties with it.
-void add_queries(TokenBatch& batch, ExitRule& rule);
+/// The same in place, and a rule's difficulties with it, where heads are conditioned on the query; else nothing.
+void add_queries(HeadKind head, TokenBatch& batch, ExitRule& rule);
 
 }  // namespace matryoshka

@@ -39,17 +39,16 @@ void table_slice(const Turn& turn, int first, float* gradients) {
 void head_gradient(const Turn& turn, int exit, float* gradients) {
   const Layout& layout = *turn.layout;
   const int hidden = layout.architecture.hidden;
-  std::vector<double> weight(hidden);
+  const auto logit_gradient = [&](int s) { return turn.logit_gradients[s * layout.heads.size() + exit]; };
   double bias = 0;
-  const bool conditioned = layout.architecture.head == HeadKind::query;
-  if (conditioned) turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory, exit, gradients);
-  for (int s = turn.batch->queries; s < turn.batch->sequences(); ++s) {
-    const double d = turn.logit_gradients[s * layout.heads.size() + exit];
-    const float* x = turn.memory.exit_row(exit, s);
-    bias += d;
-    for (int i = 0; !conditioned && i < hidden; ++i) weight[i] += d * x[i];
-  }
+  for (int s = turn.batch->queries; s < turn.batch->sequences(); ++s) bias += logit_gradient(s);
   gradients[layout.heads[exit].bias] += static_cast<float>(bias);
+  if (layout.architecture.head == HeadKind::query) return turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory, exit, gradients);
+  std::vector<double> weight(hidden);
+  for (int s = 0; s < turn.batch->sequences(); ++s) {
+    const float* x = turn.memory.exit_row(exit, s);
+    for (int i = 0; i < hidden; ++i) weight[i] += logit_gradient(s) * x[i];
+  }
   for (int i = 0; i < hidden; ++i) gradients[layout.heads[exit].weight + i] += static_cast<float>(weight[i]);
 }
 
