@@ -8,9 +8,9 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { table } from "../dist/cli/output.js";
 import { evaluate } from "../dist/eval/metrics.js";
-import { column, ranked, type TrajectorySet } from "../dist/exit/trajectory.js";
 import { type Dtype, Reranker } from "../dist/index.js";
 import { machine } from "./machine.js";
+import { kept, rankings } from "./rankings.js";
 import { type EvaluationSet, evaluationSet, MAX_LENGTH, missingSets, scored } from "./sets.js";
 
 const NAMES = ["trec-dl-21", "nfcorpus", "scifact"] as const;
@@ -18,29 +18,11 @@ const K = 10;
 /** Largest change of mean nDCG@10, and least share of the top 10 kept. */
 const BOUNDS = { bf16: { ndcg: 0.001, kept: 0.99 }, int8: { ndcg: 0.003, kept: 0.97 } } as const;
 
-/** Document indices of each list, best first, at full depth. */
-function rankings({ layers, lists }: TrajectorySet): Uint32Array[] {
-  return lists.map((list) => ranked(column(list, layers.length, layers.length - 1)));
-}
-
 function ndcg({ lists, qrels }: EvaluationSet, orders: readonly Uint32Array[]): number {
   const named = lists.map(
     ({ query, documents }, i) => [query, Array.from(orders[i]!, (d) => documents[d]!.id)] as const,
   );
   return evaluate(new Map(named), qrels, ["nDCG@10"]).mean["nDCG@10"]!;
-}
-
-/** Share of the reference's first k that `orders` has among its own first k. */
-function kept(orders: readonly Uint32Array[], reference: readonly Uint32Array[]): number {
-  let same = 0;
-  let all = 0;
-  reference.forEach((order, i) => {
-    const top = new Set(orders[i]!.subarray(0, K));
-    const wanted = order.subarray(0, K);
-    all += wanted.length;
-    for (const d of wanted) if (top.has(d)) same++;
-  });
-  return same / all;
 }
 
 const { values } = parseArgs({ options: { store: { type: "string" } } });
@@ -78,14 +60,14 @@ if (missing) {
       const { name, lists } = set;
       rows.push({
         ...{ dtype, set: name, queries: lists.length, pairs },
-        ...{ ndcg: value, change: value - f32, kept: kept(own[i]!, reference[i]!) },
+        ...{ ndcg: value, change: value - f32, kept: kept(own[i]!, reference[i]!, K) },
       });
     });
     const added = rows.slice(start);
     const total = (key: "queries" | "pairs") => added.reduce((sum, row) => sum + row[key], 0);
     const mean = (key: "ndcg" | "change") => added.reduce((sum, row) => sum + row[key], 0) / added.length;
     const all = { queries: total("queries"), pairs: total("pairs"), ndcg: mean("ndcg"), change: mean("change") };
-    rows.push({ dtype, set: "all", ...all, kept: kept(own.flat(), reference.flat()) });
+    rows.push({ dtype, set: "all", ...all, kept: kept(own.flat(), reference.flat(), K) });
     const { change, kept: share } = rows.at(-1)!;
     missed ||= Math.abs(change) > bound.ndcg || share < bound.kept;
   }

@@ -9,9 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { depthReport } from "../../dist/cli/report.js";
-import { column, ranked } from "../../dist/exit/trajectory.js";
+import { column } from "../../dist/exit/trajectory.js";
 import { Reranker } from "../../dist/index.js";
 import { machine } from "../machine.js";
+import { kept, rankings } from "../rankings.js";
 import { evaluationSet, missingSets, type SetName, scored } from "../sets.js";
 import { writeJson } from "../suites/results.js";
 
@@ -69,21 +70,25 @@ else if (!values.run) {
       const judge = { qrels, measures: ["nDCG@10"] };
       const { report } = depthReport(reranker.info.layers, set, judge, reranker.info, null);
       const logits = set.lists.map((list) => column(list, set.layers.length, set.layers.length - 1));
-      return { ndcg: report.metrics["nDCG@10"]!, logits };
+      return { ndcg: report.metrics["nDCG@10"]!, logits, orders: rankings(set) };
     };
     const f32 = await of(exact);
     const f16 = await of(join(values.run, "model"));
-    let [largest, kept, wanted] = [0, 0, 0];
+    let largest = 0;
     f32.logits.forEach((own, i) => {
       own.forEach((each, d) => {
         largest = Math.max(largest, Math.abs(each - f16.logits[i]![d]!));
       });
-      const top = new Set(ranked(own).subarray(0, K));
-      wanted += top.size;
-      for (const d of ranked(f16.logits[i]!).subarray(0, K)) if (top.has(d)) kept++;
     });
     const pairs = lists.reduce((sum, { documents }) => sum + documents.length, 0);
-    const result = { set: values.set, pairs, largest, kept: kept / wanted, f32: f32.ndcg, f16: f16.ndcg };
+    const result = {
+      set: values.set,
+      pairs,
+      largest,
+      kept: kept(f16.orders, f32.orders, K),
+      f32: f32.ndcg,
+      f16: f16.ndcg,
+    };
     console.log(
       `${machine().line}\n${values.set}, ${pairs} pairs, full depth, run in f32, up to ${MAX_LENGTH} tokens: logits differ by at most ` +
         `${largest.toFixed(5)}, ${(100 * result.kept).toFixed(2)} % of the first ${K} kept, nDCG@10 ${f32.ndcg.toFixed(4)} in F32, ${f16.ndcg.toFixed(4)} in F16`,
