@@ -205,7 +205,7 @@ export function native(): Native {
   throw new MatryoshkaError(
     "ERR_NATIVE_NOT_FOUND",
     `Expected a native addon for ${process.platform}-${process.arch} but none could be loaded. Build it with ` +
-      "`npm run build:native` (needs CMake and a C++17 compiler), or reinstall with optional dependencies.",
+      "`npm ci && npm run build:native` in the package's directory (needs CMake and a C++17 compiler).",
     { cause: new AggregateError(causes) },
   );
 }

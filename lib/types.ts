@@ -3,7 +3,7 @@
  */
 
 /**
- * Where the model runs. "auto" is the fastest device this machine has; "cuda" is the first GPU, "cuda:1" the second,
+ * Where the model runs. "auto" is the CPU: a GPU must be asked for; "cuda" is the first GPU, "cuda:1" the second,
  * "cuda:0,1" both, each with the whole model, batches going to the one with less to do;
  * "emulator" runs the GPU's kernels on the CPU, slowly, to check them; "reference" is the double-precision oracle.
  */

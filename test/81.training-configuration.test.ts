@@ -53,3 +53,31 @@ describe("the published schema", () => {
     known(schema, config, "configuration");
   });
 });
+
+describe("a checkpoint's own settings", () => {
+  const init = () => mkdtempSync(join(scratch, "init-"));
+  const given = { steps: 1, sources: [{ path: "x" }] };
+
+  it("are the defaults of exit layers and token types", async () => {
+    const directory = init();
+    writeFileSync(join(directory, "matryoshka.json"), JSON.stringify({ exitLayers: [2, 4], tokenTypes: "match" }));
+    const own = await read({ ...given, init: directory });
+    expect(own).toMatchObject({ exitLayers: [2, 4], tokenTypes: "match", loss: { exitWeights: [1, 1] } });
+    const changed = await read({ ...given, init: directory, exitLayers: [4], tokenTypes: "segment" });
+    expect(changed).toMatchObject({ exitLayers: [4], tokenTypes: "segment" });
+  });
+
+  it("are every layer and plain segments where it is a bare encoder", async () => {
+    const directory = init();
+    writeFileSync(join(directory, "config.json"), JSON.stringify({ num_hidden_layers: 3 }));
+    expect(await read({ ...given, init: directory })).toMatchObject({ exitLayers: [1, 2, 3], tokenTypes: "segment" });
+  });
+
+  it("are an error with the file's name where nobody knows them", async () => {
+    const directory = init();
+    const file = join(directory, "matryoshka.json");
+    writeFileSync(file, JSON.stringify({ exitLayers: [1], tokenTypes: "matches" }));
+    const error = { code: "ERR_CONFIG_INVALID", message: expect.stringContaining(file) };
+    await expect(read({ ...given, init: directory })).rejects.toMatchObject(error);
+  });
+});

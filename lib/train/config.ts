@@ -157,14 +157,17 @@ const ROOM = 8;
 async function complete(given: Given, base: string): Promise<TrainConfig> {
   const { $schema: _, ...rest } = given as Given & { $schema?: string };
   const init = resolve(base, given.init);
-  const exitLayers = given.exitLayers ?? (await exitsOf(init));
+  const checkpoint: Partial<TrainConfig> = await readJson(join(init, "matryoshka.json"), {});
+  const exitLayers = given.exitLayers ?? checkpoint.exitLayers ?? (await everyLayer(init));
+  const { tokenTypes = "segment" } = checkpoint;
+  CHECKS.tokenTypes!(tokenTypes, `tokenTypes of ${join(init, "matryoshka.json")}`);
   const at = (path: string) => resolve(base, path);
   const loss = { exitWeights: exitLayers.map(() => 1), rank: 1, binary: 0.1, teachers: [], ...given.loss };
   const { maxLength = 256, maxQueryLength = 64 } = given;
   if (maxQueryLength > maxLength - ROOM)
     throw invalid(`at most maxLength − ${ROOM} = ${maxLength - ROOM}`, "maxQueryLength", maxQueryLength);
   return {
-    ...{ tokenTypes: "segment", maxLength, maxQueryLength, seed: 1, dtype: "bf16", listsPerStep: 8 },
+    ...{ tokenTypes, maxLength, maxQueryLength, seed: 1, dtype: "bf16", listsPerStep: 8 },
     ...{ listSize: 16, turnTokens: 8192, recompute: false, layerDropout: 0 },
     ...rest,
     ...{ init, exitLayers },
@@ -197,10 +200,7 @@ function completeSource(source: TrainSource, at: (path: string) => string): Trai
   };
 }
 
-/** Of a layer-wise checkpoint its own, of another encoder every layer. */
-async function exitsOf(init: string): Promise<number[]> {
-  const own = ((await readJson(join(init, "matryoshka.json"), {})) as { exitLayers?: number[] }).exitLayers;
-  if (own) return own;
+async function everyLayer(init: string): Promise<number[]> {
   const { num_hidden_layers: layers } = (await readJson(join(init, "config.json"))) as { num_hidden_layers?: number };
   return Array.from({ length: layers ?? 0 }, (_, i) => i + 1);
 }

@@ -42,7 +42,7 @@ export interface TrainConfig {
    * same layer. Default: the checkpoint's own, or "linear".
    */
   readonly head?: "linear" | "query";
-  /** "match": tokens whose id also occurs on the other side have a type of their own. Default "segment". */
+  /** "match": tokens whose id also occurs on the other side have a type of their own. Default: the checkpoint's own, or "segment". */
   readonly tokenTypes: "segment" | "match";
   /** Most tokens of a pair, and of its query. Defaults 256 and 64. */
   readonly maxLength: number;
