@@ -30,6 +30,13 @@ export interface BatchOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** The plan with the difficulties of these sequences alone, where its rule has them by document. */
+function planFor(plan: NativePlan, owners: readonly number[]): NativePlan {
+  const difficulty = plan.rule?.difficulty;
+  if (!difficulty) return plan;
+  return { ...plan, rule: { ...plan.rule!, difficulty: Float32Array.from(owners, (owner) => difficulty[owner]!) } };
+}
+
 /**
  * Scores what `encode` writes into the batch it is given. It yields true where the batch may be submitted. `collect`
  * gets every batch once, in order. Returns the milliseconds spent in `encode`. On an error or an abort the jobs under
@@ -49,7 +56,7 @@ export async function scoreBatches(
     const { owners } = batch;
     const lengths = owners.map((_, i) => batch.lengthOf(i));
     const { id, promise } = engine.submit(batch.view(typed), {
-      ...plan,
+      ...planFor(plan, owners),
       ...(deadline !== undefined && { deadlineMs: Math.max(0, deadline - performance.now()) }),
     });
     // Awaited below, but perhaps after another one has failed.

@@ -1,7 +1,7 @@
 /**
  * From what a caller asked for to what the engine runs: the exit rule, and the certificate behind it or why there is none.
  */
-import { type Certificate, resolveCertificate, statement, type Wanted } from "./certify/certificate.js";
+import { type Certificate, mismatch, resolveCertificate, statement, type Wanted } from "./certify/certificate.js";
 import { scaleForBudget } from "./certify/frontier.js";
 import { MatryoshkaError } from "./errors.js";
 import type { ConfidenceRule, Rule, TopKRule } from "./exit/rule.js";
@@ -23,7 +23,7 @@ export interface ExitPlan {
  */
 export function planExit(exit: Exit, certificates: readonly Certificate[], wanted: Omit<Wanted, "k">): ExitPlan {
   if (exit.type === "full" || exit.type === "layer") return { rule: exit };
-  if (exit.type === "confidence") return { rule: confidenceRule(exit, certificates) };
+  if (exit.type === "confidence") return { rule: confidenceRule(exit, certificates, wanted) };
   const k = exit.k ?? 10;
   if (exit.type === "budget") return budget(exit.compute, certificates, { ...wanted, k });
   const { alpha, group } = exit;
@@ -49,13 +49,17 @@ function budget(compute: number, certificates: readonly Certificate[], wanted: W
   return { rule, certificate: { holds: false, reasons } };
 }
 
-/** Thresholds at the layers asked for; scores are made comparable by the model's compensation where it has one. */
+/** Thresholds at the layers asked for; scores are made comparable where a certificate of this very model knows all of them. */
 function confidenceRule(
   exit: Extract<Exit, { type: "confidence" }>,
   certificates: readonly Certificate[],
+  wanted: Omit<Wanted, "k">,
 ): ConfidenceRule {
   const thresholds = Object.entries(exit.thresholds).map(([layer, threshold]) => ({ layer: Number(layer), threshold }));
-  const heads = new Map(certificates[0]?.widths.map((head) => [head.layer, head]));
+  const own = certificates
+    .filter((each) => mismatch(each, { ...wanted, k: 1, candidates: 0 }) === undefined)
+    .map(({ widths }) => new Map(widths.map((head) => [head.layer, head])));
+  const heads = own.find((each) => thresholds.every(({ layer }) => each.has(layer)));
   return {
     type: "confidence",
     over: exit.over ?? "pair",
@@ -64,8 +68,8 @@ function confidenceRule(
       .map(({ layer, threshold }) => ({
         layer,
         threshold,
-        slope: heads.get(layer)?.slope ?? 1,
-        offset: heads.get(layer)?.offset ?? 0,
+        slope: heads?.get(layer)?.slope ?? 1,
+        offset: heads?.get(layer)?.offset ?? 0,
       })),
     ...(exit.difficulty && { difficulty: { easy: exit.difficulty.below, k: exit.difficulty.k ?? 10 } }),
   };

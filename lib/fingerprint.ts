@@ -7,6 +7,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Fingerprint } from "./certify/certificate.js";
+import { MatryoshkaError } from "./errors.js";
 
 /** Hashes by path, size and time of change, so that a process reads each file once. */
 const known = new Map<string, Promise<string>>();
@@ -14,14 +15,29 @@ const known = new Map<string, Promise<string>>();
 /** Everything that decides a score: config, weights, exit heads. matryoshka.json is left out, as certificates live there. */
 const isModelFile = (name: string) => name === "config.json" || name.endsWith(".safetensors");
 
-/** sha256 of a model's files in the order of their names, and of its tokenizer.json. */
+export type Hashes = Pick<Fingerprint, "modelHash" | "tokenizerHash">;
+
+/** sha256 of a model's files in the order of their names, and of its tokenizer.json. Throws `ERR_FILE`. */
+export async function hashes(directory: string): Promise<Hashes> {
+  try {
+    const names = (await readdir(directory)).filter(isModelFile).sort();
+    const [modelHash, tokenizerHash] = await Promise.all([hash(directory, names), hash(directory, ["tokenizer.json"])]);
+    return { modelHash, tokenizerHash };
+  } catch (cause) {
+    throw new MatryoshkaError(
+      "ERR_FILE",
+      `Expected the model's files in ${directory}, for what a certificate is tied to: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+/** The same with the conditions of a run. */
 export async function fingerprint(
   directory: string,
   conditions: Pick<Fingerprint, "dtype" | "maxLength">,
 ): Promise<Fingerprint> {
-  const names = (await readdir(directory)).filter(isModelFile).sort();
-  const [modelHash, tokenizerHash] = await Promise.all([hash(directory, names), hash(directory, ["tokenizer.json"])]);
-  return { modelHash, tokenizerHash, ...conditions };
+  return { ...(await hashes(directory)), ...conditions };
 }
 
 async function hash(directory: string, names: readonly string[]): Promise<string> {

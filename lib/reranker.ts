@@ -13,7 +13,7 @@ import { MatryoshkaError } from "./errors.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
 import { nativeRule } from "./exit/native-rule.js";
 import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
-import { fingerprint } from "./fingerprint.js";
+import { type Hashes, hashes } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
 import { unmarkedIds } from "./match-types.js";
 import { marksMatches, modelDirectory, modelInfo, readCertificates } from "./model-info.js";
@@ -85,6 +85,7 @@ export class Reranker {
   readonly #certificates: readonly Certificate[];
   readonly #auditRate: number | undefined;
   readonly #audits = new Map<Certificate, Audit>();
+  #hashes: Promise<Hashes> | undefined;
   #closed = false;
 
   private constructor(
@@ -148,8 +149,8 @@ export class Reranker {
   /**
    * Scores every document for a query and sorts them, best first. Ties keep the input order.
    *
-   * Throws `ERR_EMPTY_QUERY`, `ERR_INVALID_ARGUMENT`, `ERR_UNKNOWN_OPTION`, `ERR_INPUT_TOO_LONG`, `ERR_ABORTED`,
-   * `ERR_CLOSED`.
+   * Throws `ERR_EMPTY_QUERY`, `ERR_INVALID_ARGUMENT`, `ERR_UNKNOWN_OPTION`, `ERR_INPUT_TOO_LONG`, `ERR_OUT_OF_MEMORY`,
+   * `ERR_FILE`, `ERR_ABORTED`, `ERR_CLOSED`.
    */
   async rerank<D extends Document>(
     query: string,
@@ -187,8 +188,11 @@ export class Reranker {
   }
 
   /**
-   * The raw logits of pairs at exit layers: trajectories for research, distillation or a rule of one's own. `layers`
-   * only as deep as the deepest one asked for are run.
+   * The raw logits of pairs at exit layers: trajectories for research, distillation or a rule of one's own. Blocks run
+   * only as deep as the deepest of `layers`.
+   *
+   * Throws `ERR_EMPTY_QUERY`, `ERR_INVALID_ARGUMENT`, `ERR_UNKNOWN_OPTION`, `ERR_INPUT_TOO_LONG`, `ERR_OUT_OF_MEMORY`,
+   * `ERR_ABORTED`, `ERR_CLOSED`.
    */
   async score(pairs: readonly Pair[], options: ScoreOptions = {}): Promise<ScoreResponse> {
     this.#assertOpen();
@@ -266,22 +270,27 @@ export class Reranker {
       },
       { ...options, plan: audited ? this.#fullPlan() : this.#nativePlan(rule, options) },
     );
-    if (audited) audit.record(this.#wasExact(rule, holds!.k, collector));
+    // A pass that a deadline cut short is no evidence of anything.
+    if (audited && !stats.partial) audit.record(this.#wasExact(rule, holds!.k, collector));
     return {
       results: rank(documents, collector, options, audited ? { type: "full" } : rule, this.info.layers),
       stats: { ...stats, ...(certificate && { certificate }), ...(audit && { audit: audit.state() }) },
     };
   }
 
-  /** Hashing the model's files takes a moment, so it happens when a certificate may matter, once. */
   async #plan({ exit, maxLength }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
-    const certified = (exit.type === "top-k" || exit.type === "budget") && this.#certificates.length > 0;
-    const { directory } = this.info;
-    const conditions = { dtype: this.#dtype, maxLength };
-    const print = certified
-      ? await fingerprint(directory, conditions)
-      : { modelHash: "", tokenizerHash: "", ...conditions };
-    return planExit(exit, this.#certificates, { ...print, candidates });
+    const certified = exit.type !== "full" && exit.type !== "layer" && this.#certificates.length > 0;
+    const hashed = certified ? await this.#hashed() : { modelHash: "", tokenizerHash: "" };
+    return planExit(exit, this.#certificates, { ...hashed, dtype: this.#dtype, maxLength, candidates });
+  }
+
+  /** Hashing the model's files takes a moment, so it happens when a certificate may matter, once. */
+  #hashed(): Promise<Hashes> {
+    this.#hashes ??= hashes(this.info.directory).catch((error) => {
+      this.#hashes = undefined;
+      throw error;
+    });
+    return this.#hashes;
   }
 
   #nativePlan(rule: ExitPlan["rule"], { depth, layers, deadlineMs, firstStageScores }: ResolvedRerank): NativePlan {
@@ -325,13 +334,13 @@ export class Reranker {
       function* (batch) {
         let query: EncodedQuery | undefined;
         for (let i = 0; i < pairs.count; i++) {
-          if (!query || pairs.query(i) !== pairs.query(i - 1)) {
-            batch.endList();
-            query = encoder.query(pairs.query(i));
-          }
-          // A rule compares documents with each other, so a list stays in one batch.
+          // A rule compares documents with each other, so what it decides about together stays in one batch.
+          const decided = plan.rule !== undefined && i % LONGEST_LIST === 0;
+          const fresh = !query || pairs.query(i) !== pairs.query(i - 1);
+          if (fresh || decided) batch.endList();
+          if (fresh) query = encoder.query(pairs.query(i));
           const cut = !plan.rule || (i + 1) % LONGEST_LIST === 0;
-          for (const whole of encoder.append(query, pairs.document(i), batch, i, pairs.name(i))) yield whole && cut;
+          for (const whole of encoder.append(query!, pairs.document(i), batch, i, pairs.name(i))) yield whole && cut;
         }
       },
       { engine: this.#engine, engines: this.#engine.size, plan, deadline, typed: this.#typed, signal },

@@ -1,10 +1,11 @@
 /**
  * Exits as callers ask for them: rules, certificates, budgets, deadlines, audits.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Certificate } from "../lib/certify/certificate.js";
+import { firstStageDifficulty, listConfidence } from "../lib/exit/confidence.js";
 import { fingerprint } from "../lib/fingerprint.js";
 import { Reranker } from "../lib/index.js";
 import { makeModel } from "./fixtures/make-model.js";
@@ -73,6 +74,25 @@ describe("top-k with a certificate", () => {
     expect(stats.computeFraction).toBe(1);
   });
 
+  it("takes no evidence from an audited pass that a deadline cut short", async () => {
+    await certify({ candidates: { min: 5, max: 4000 } });
+    await using reranker = await open({ audit: 1 });
+    const many = Array.from({ length: 4000 }, (_, i) => documents[i % documents.length]!);
+    const request = { ...options, exit: { type: "top-k" }, deadlineMs: 0.001 } as const;
+    const { stats } = await reranker.rerank("w1", many, request);
+    expect(stats).toMatchObject({ partial: true, audit: { audited: 0, failures: 0 } });
+  });
+
+  it("is ERR_FILE where the model's files are gone before they were hashed", async () => {
+    await certify();
+    const directory = join(model.directory, "..", "matryoshka-exits-moved");
+    cpSync(model.directory, directory, { recursive: true });
+    await using reranker = await Reranker.open(directory, { dtype: "f32", threads: 1 });
+    rmSync(directory, { recursive: true });
+    const lost = reranker.rerank("w1", documents, { ...options, exit: { type: "top-k" } });
+    await expect(lost).rejects.toMatchObject({ code: "ERR_FILE", message: expect.stringContaining(directory) });
+  });
+
   it("is audited on the share of queries that was asked for", async () => {
     await certify();
     await using reranker = await open({ audit: 1 });
@@ -124,6 +144,39 @@ describe("confidence", () => {
       code: "ERR_INVALID_ARGUMENT",
       message: expect.stringContaining("firstStageScores"),
     });
+  });
+});
+
+describe("a list of more than 1,024 documents", () => {
+  const many = Array.from({ length: 2500 }, (_, i) => documents[(i * 7) % documents.length]!);
+  const long = many.map((text) => `${text} ${"w4 w5 ".repeat(12)}`);
+
+  it.each([
+    ["short documents", many],
+    ["long ones, which take several batches", long],
+  ])("stops what the first stage had settled: %s", async (_, texts) => {
+    await using reranker = await open();
+    const exit = { type: "confidence", thresholds: { 1: 1 }, difficulty: { below: 0.5, k: 5 } } as const;
+    const firstStageScores = texts.map((_, i) => (i * 31) % texts.length);
+    const settled = firstStageDifficulty(firstStageScores, 5).map((difficulty) => (difficulty < 0.5 ? 1 : 4));
+    const { results } = await reranker.rerank("w1", texts, { ...options, exit, firstStageScores });
+    const layers = new Uint8Array(texts.length);
+    for (const { index, exitLayer } of results) layers[index] = exitLayer;
+    expect([...layers]).toEqual([...settled]);
+  });
+
+  it("is decided about in parts of 1,024, however short its documents are", async () => {
+    await using reranker = await open();
+    const texts = many.slice(0, 1500);
+    const { logits } = await reranker.score(
+      texts.map((document) => ({ query: "w1", document })),
+      { maxLength: options.maxLength },
+    );
+    const [whole, ...parts] = [[0], [0, 1024], [1024]].map((part) => listConfidence(logits[1]!.slice(...part)));
+    const threshold = (whole! + Math.min(...parts)) / 2;
+    const exit = { type: "confidence", over: "list", thresholds: { 1: threshold } } as const;
+    const { stats } = await reranker.rerank("w1", texts, { ...options, exit });
+    expect(stats.exitHistogram).toEqual({ 1: texts.length });
   });
 });
 

@@ -9,6 +9,7 @@ import {
   statement,
   type Wanted,
 } from "../lib/certify/certificate.js";
+import { planExit } from "../lib/exit-plan.js";
 
 const certificate: Certificate = {
   kind: "exact-top-k",
@@ -97,6 +98,9 @@ describe("a certificate", () => {
     expect(parseCertificates(json, "matryoshka.json")).toEqual([certificate]);
     expect(parseCertificates(undefined, "matryoshka.json")).toEqual([]);
     const damage: [string, unknown][] = [
+      ["groups", { medical: { n: 200, scale: "0.8" } }],
+      ["groups", { medical: { n: 200, scale: -1 } }],
+      ["groups", null],
       ["kind", "exact"],
       ["k", 0],
       ["k", 1.5],
@@ -129,5 +133,30 @@ describe("a certificate", () => {
     }
     expect(() => parseCertificates({}, "f")).toThrow(/expected a list at certificates/);
     expect(() => parseCertificates([1], "f")).toThrow(/expected an object at certificates\[0\]/);
+  });
+});
+
+describe("confidence", () => {
+  const exits = (certificates: Certificate[], layers: number[], request: Partial<Wanted> = {}) => {
+    const thresholds = Object.fromEntries(layers.map((layer) => [layer, 0.9]));
+    const { rule } = planExit({ type: "confidence", thresholds }, certificates, { ...wanted, ...request });
+    return rule.type === "confidence" ? rule.exits.map(({ slope, offset }) => [slope, offset]) : [];
+  };
+  const fitted = {
+    ...certificate,
+    widths: [4, 6].map((layer) => ({ layer, slope: 2, offset: 1, width: 1, trend: 0 })),
+  };
+
+  it("compensates scores by a certificate of this model that knows all layers asked for, or not at all", () => {
+    expect(exits([certificate, fitted], [4, 6])).toEqual([
+      [2, 1],
+      [2, 1],
+    ]);
+    expect(exits([fitted], [4, 8])).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+    expect(exits([fitted], [4], { modelHash: "m2" })).toEqual([[1, 0]]);
+    expect(exits([fitted], [4], { dtype: "bf16" })).toEqual([[1, 0]]);
   });
 });

@@ -4,8 +4,10 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readConfig } from "../lib/train/config.js";
+import { readSource } from "../lib/train/sources.js";
 
 interface Schema {
   readonly type?: string;
@@ -29,10 +31,10 @@ beforeAll(() => {
   scratch = mkdtempSync(join(tmpdir(), "matryoshka-configuration-"));
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-const read = (config: unknown) => {
+const read = (config: unknown, init?: string) => {
   const path = join(scratch, "train.json");
   writeFileSync(path, JSON.stringify(config));
-  return readConfig(path);
+  return readConfig(path, init);
 };
 
 describe("the published schema", () => {
@@ -67,6 +69,13 @@ describe("a checkpoint's own settings", () => {
     expect(changed).toMatchObject({ exitLayers: [4], tokenTypes: "segment" });
   });
 
+  it("are those of the encoder given in its place", async () => {
+    const directory = init();
+    writeFileSync(join(directory, "matryoshka.json"), JSON.stringify({ exitLayers: [3], tokenTypes: "match" }));
+    const config = await read({ ...given, init: "nowhere" }, directory);
+    expect(config).toMatchObject({ init: directory, exitLayers: [3], tokenTypes: "match" });
+  });
+
   it("are every layer and plain segments where it is a bare encoder", async () => {
     const directory = init();
     writeFileSync(join(directory, "config.json"), JSON.stringify({ num_hidden_layers: 3 }));
@@ -80,4 +89,27 @@ describe("a checkpoint's own settings", () => {
     const error = { code: "ERR_CONFIG_INVALID", message: expect.stringContaining(file) };
     await expect(read({ ...given, init: directory })).rejects.toMatchObject(error);
   });
+});
+
+describe("a key that would do nothing", () => {
+  const given = { init: "x", steps: 1, exitLayers: [1] };
+  it.each([
+    ["sources[0].run", { sources: [{ path: "x.jsonl", run: "bm25.trec" }] }],
+    ["sources[0].teachers", { sources: [{ path: "x.jsonl.gz", teachers: ["t.trec"] }] }],
+    ["negatives.falseNegativeMargin", { sources: [{ path: "x" }], negatives: { falseNegativeMargin: 1 } }],
+  ])("is an error: %s", async (key, changes) => {
+    await expect(read({ ...given, ...changes })).rejects.toMatchObject({
+      code: "ERR_CONFIG_INVALID",
+      message: expect.stringContaining(key),
+    });
+  });
+});
+
+it("a damaged .gz is an error with the file's name", async () => {
+  const path = join(scratch, "clicks.jsonl.gz");
+  const lines = Array.from({ length: 99 }, (_, i) => `{"query": "q${i}", "pos": ["a"], "neg": ["b"]}\n`).join("");
+  writeFileSync(path, gzipSync(lines).subarray(0, -40));
+  const config = await read({ init: "x", steps: 1, exitLayers: [1], sources: [{ path }] });
+  const error = { code: "ERR_FILE", message: expect.stringContaining(path) };
+  await expect(readSource(config.sources[0]!, config, { skipBad: true })).rejects.toMatchObject(error);
 });

@@ -1,7 +1,7 @@
 /**
  * Compensation: what an exit says of the final score and how sure it is, trained with the model left alone.
  */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { type ExitData, fitCompensationNetwork, ListLoss } from "../lib/compensate/fit.js";
@@ -177,6 +177,15 @@ describe("the compensate command", () => {
     await expect(writeCompensation(join(model.directory, "nowhere"), heads, "affine", {})).rejects.toMatchObject({
       code: "ERR_FILE",
     });
+    const files = ["matryoshka.json", "matryoshka.safetensors"].map((name) => join(model.directory, name));
+    const contents = () => files.map((file) => readFileSync(file, "base64"));
+    const before = contents();
+    // Where the second of the files is put before it takes its place.
+    const blocked = `${files[1]}.${process.pid}.1.tmp`;
+    mkdirSync(blocked);
+    await expect(writeCompensation(model.directory, heads, "affine", {})).rejects.toMatchObject({ code: "ERR_FILE" });
+    expect(contents()).toEqual(before);
+    rmSync(blocked, { recursive: true, force: true });
   });
 });
 

@@ -163,6 +163,14 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
       Array.isArray(c.widths) && c.widths.every(isExitHead),
       "a list of { layer, slope, offset, width, trend }",
     );
+    const groups = c.groups as Record<string, { scale?: unknown } | null> | undefined;
+    need(
+      "groups",
+      groups === undefined ||
+        (typeof groups === "object" &&
+          Object.values(groups ?? [null]).every((g) => g?.scale === null || number(g?.scale, 0, 3.4e38))),
+      "{ name: { n, scale } }",
+    );
     const points = c.frontier as { scale?: unknown; compute?: unknown }[] | undefined;
     const fine =
       points === undefined ||

@@ -89,8 +89,7 @@ async function sit(
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
-  const given = await readConfig(file);
-  const config = init === undefined ? given : { ...given, init };
+  const config = await readConfig(file, init);
   await makeDirectory(out);
   const { release } = lock(logPath(out), "--out");
   let opened: OpenTrainer | undefined;

@@ -1,11 +1,11 @@
 /**
  * Puts compensations into a model's matryoshka.safetensors, beside its exit heads, and says so in matryoshka.json.
  */
-import { readFile, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
 import { readJson } from "../read-json.js";
-import { cannotWrite, writeSynced, writeWhole } from "../write-whole.js";
+import { writeInTurn } from "../write-whole.js";
 import type { CompensationTensors } from "./network.js";
 
 export type CompensationKind = "none" | "affine" | "mlp";
@@ -49,14 +49,16 @@ export async function writeCompensation(
     compensatedFrom?: unknown;
   };
   const says = (compensation: CompensationKind, more: object) =>
-    writeWhole(
+    [
       join(directory, "matryoshka.json"),
       `${JSON.stringify({ ...file, compensation, ...more }, undefined, 2)}\n`,
-    );
+    ] as const;
   // Between the two files' changes the model is one without compensation.
-  await says("none", {});
-  await writeTensors(path, tensors);
-  if (kind !== "none") await says(kind, { compensatedFrom: provenance });
+  await writeInTurn([
+    says("none", {}),
+    [path, packed(tensors)],
+    ...(kind === "none" ? [] : [says(kind, { compensatedFrom: provenance })]),
+  ]);
 }
 
 /** The engine has checked this file when the model was opened. */
@@ -83,8 +85,8 @@ async function readTensors(path: string): Promise<Map<string, Tensor>> {
   );
 }
 
-/** Whole or not at all. Data begin at a multiple of 8 bytes. */
-async function writeTensors(path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+/** A safetensors file. Data begin at a multiple of 8 bytes. */
+function packed(tensors: ReadonlyMap<string, Tensor>): Uint8Array {
   let at = 0;
   const header = Object.fromEntries(
     [...tensors].map(([name, { dtype, shape, bytes }]) => {
@@ -97,14 +99,7 @@ async function writeTensors(path: string, tensors: ReadonlyMap<string, Tensor>):
   const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    await writeSynced(temporary, Buffer.concat([length, padded, ...[...tensors.values()].map(({ bytes }) => bytes)]));
-    await rename(temporary, path);
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cannotWrite(path, cause);
-  }
+  return Buffer.concat([length, padded, ...[...tensors.values()].map(({ bytes }) => bytes)]);
 }
 
 function littleEndian(values: Float32Array): Uint8Array {

@@ -39,7 +39,8 @@ export async function* splitLines(stream: Readable, name: string): AsyncGenerato
       for (const part of parts) yield line(part);
     }
   } catch (cause) {
-    if (cause instanceof Error && "syscall" in cause) {
+    // Of the file system, or of zlib where the stream unpacks.
+    if (cause instanceof Error && "code" in cause && !(cause instanceof MatryoshkaError)) {
       throw new MatryoshkaError("ERR_FILE", `Expected a readable file at ${name}: ${cause.message}`, { cause });
     }
     throw cause;

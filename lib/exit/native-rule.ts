@@ -5,7 +5,7 @@ import type { NativeRule } from "../native.js";
 import { sureness } from "./confidence.js";
 import type { ConfidenceRule, TopKRule } from "./rule.js";
 
-/** `difficulty` is by sequence of the batch (`firstStageDifficulty` list by list), where the rule has an `easy`. */
+/** `difficulty` is by document (`firstStageDifficulty` list by list), where the rule has an `easy`. */
 export function nativeRule(rule: TopKRule | ConfidenceRule, difficulty?: Float32Array): NativeRule {
   if (rule.type === "top-k") return { kind: "top-k", k: rule.k, scale: rule.scale, exits: rule.exits };
   return {

@@ -4,11 +4,10 @@
  * OUT/checkpoints/checkpoint-000007/state             weights, moments, counters, as the native trainer writes them
  * OUT/checkpoints/checkpoint-000007/checkpoint.json   everything else a run needs to go on
  */
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
-import { fromNative } from "../native.js";
-import { cannotWrite, writeSynced } from "../write-whole.js";
+import { writeDirectory, writeSynced } from "../write-whole.js";
 import type { ListSource, TrainConfig } from "./types.js";
 
 /** What the model said of one round's candidates. */
@@ -48,20 +47,10 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const numbers = await stored(parent);
   const name = nameOf((numbers.at(-1) ?? 0) + 1);
-  const temporary = join(parent, `${name}.tmp`);
-  try {
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
-    await writeState(join(temporary, "state"));
-    await writeSynced(join(temporary, "checkpoint.json"), JSON.stringify(checkpoint, encode));
-    await syncDirectory(temporary);
-    await rename(temporary, join(parent, name));
-    await syncDirectory(parent);
-  } catch (cause) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    const error = fromNative(cause);
-    throw error instanceof MatryoshkaError ? error : cannotWrite(join(parent, name), cause);
-  }
+  await writeDirectory(join(parent, name), async (directory) => {
+    await writeState(join(directory, "state"));
+    await writeSynced(join(directory, "checkpoint.json"), JSON.stringify(checkpoint, encode));
+  });
   for (const old of numbers.slice(0, 1 - KEPT)) await rm(join(parent, nameOf(old)), { recursive: true, force: true });
   return join(parent, name);
 }
@@ -136,12 +125,6 @@ async function stored(parent: string): Promise<number[]> {
 }
 
 const nameOf = (number: number) => `checkpoint-${String(number).padStart(6, "0")}`;
-
-/** The rename and the names in it reach the disk too. */
-async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, "r");
-  await directory.sync();
-}
 
 /** Scores as base64 of their little-endian bits: they come back exactly, in a third of the space. */
 function encode(_key: string, value: unknown): unknown {

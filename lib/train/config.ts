@@ -8,12 +8,15 @@ import { MatryoshkaError } from "../errors.js";
 import { readJson } from "../read-json.js";
 import type { TrainConfig, TrainSource } from "./types.js";
 
-/** Throws `ERR_FILE` for a file that cannot be read, `ERR_CONFIG_INVALID` naming the file and the key for all else. */
-export async function readConfig(path: string): Promise<TrainConfig> {
+/**
+ * `init` takes the place of the file's own, and its exit layers and token types are the defaults. Throws `ERR_FILE` for a
+ * file that cannot be read, `ERR_CONFIG_INVALID` naming the file and the key for all else.
+ */
+export async function readConfig(path: string, init?: string): Promise<TrainConfig> {
   const given = await parse(path);
   try {
     checkConfig(given);
-    return await complete(given, dirname(resolve(path)));
+    return await complete(init === undefined ? given : { ...given, init }, dirname(resolve(path)));
   } catch (cause) {
     if (!(cause instanceof MatryoshkaError)) throw cause;
     throw new MatryoshkaError("ERR_CONFIG_INVALID", `${path}: ${cause.message}`, { cause });
@@ -151,6 +154,9 @@ function checkConfig(value: unknown): asserts value is Given {
   record(CHECKS, ["init", "steps", "sources"])(value, "the configuration");
 }
 
+/** Sources in FlagEmbedding's format; all others are BEIR directories. */
+export const JSON_LINES = /\.jsonl(\.gz)?$/;
+
 /** Tokens that a query leaves to the template and a document. */
 const ROOM = 8;
 
@@ -164,6 +170,12 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
   const at = (path: string) => resolve(base, path);
   const loss = { exitWeights: exitLayers.map(() => 1), rank: 1, binary: 0.1, teachers: [], ...given.loss };
   const { maxLength = 256, maxQueryLength = 64 } = given;
+  if (given.negatives?.falseNegativeMargin !== undefined && loss.teachers.length === 0)
+    throw invalid(
+      "nothing without loss.teachers, whose scores it is about",
+      "negatives.falseNegativeMargin",
+      given.negatives.falseNegativeMargin,
+    );
   if (maxQueryLength > maxLength - ROOM)
     throw invalid(`at most maxLength − ${ROOM} = ${maxLength - ROOM}`, "maxQueryLength", maxQueryLength);
   return {
@@ -171,7 +183,7 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
     ...{ listSize: 16, turnTokens: 8192, recompute: false, layerDropout: 0 },
     ...rest,
     ...{ init, exitLayers },
-    sources: given.sources.map((source) => completeSource(source, at)),
+    sources: given.sources.map((source, i) => completeSource(source, `sources[${i}]`, at)),
     negatives: { random: 0.1, rounds: [], keep: 15, queries: 2000, ...given.negatives },
     loss: {
       ...loss,
@@ -191,9 +203,12 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
   };
 }
 
-function completeSource(source: TrainSource, at: (path: string) => string): TrainSource {
+function completeSource(source: TrainSource, place: string, at: (path: string) => string): TrainSource {
+  for (const key of ["split", "run", "teachers", "depth"] as const)
+    if (JSON_LINES.test(source.path) && source[key] !== undefined)
+      throw invalid("nothing, as JSON lines have none", `${place}.${key}`, source[key]);
   return {
-    name: basename(source.path).replace(/\.jsonl(\.gz)?$/, ""),
+    name: basename(source.path).replace(JSON_LINES, ""),
     ...source,
     path: at(source.path),
     ...(source.teachers && { teachers: source.teachers.map(at) }),

@@ -1,13 +1,11 @@
 /**
  * OUT/model: the model in training as a checkpoint that `Reranker.open` reads, whole or not at all.
  */
-import { copyFile, mkdir, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { MatryoshkaError } from "../errors.js";
-import { fromNative } from "../native.js";
 import type { NativeTrainer, NativeTrainerInfo } from "../native-trainer.js";
 import { readJson } from "../read-json.js";
-import { cannotWrite, writeSynced } from "../write-whole.js";
+import { writeDirectory, writeSynced } from "../write-whole.js";
 import type { TrainConfig } from "./types.js";
 
 /** A tokenizer's files, of which only the first must be there. */
@@ -43,26 +41,17 @@ export async function exportModel(
     provenance,
   };
   const json = (value: object) => `${JSON.stringify(value, undefined, 2)}\n`;
-  const temporary = `${directory}.tmp`;
-  try {
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
+  await writeDirectory(directory, async (temporary) => {
     await trainer.export(temporary);
     for (const name of TOKENIZER) await copyIfThere(join(init, name), join(temporary, name));
     await writeSynced(join(temporary, "config.json"), json(config));
     await writeSynced(join(temporary, "matryoshka.json"), json(matryoshka));
-    await rm(directory, { recursive: true, force: true });
-    await rename(temporary, directory);
-  } catch (cause) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    const error = fromNative(cause);
-    throw error instanceof MatryoshkaError ? error : cannotWrite(directory, cause);
-  }
+  });
 }
 
 async function copyIfThere(from: string, to: string): Promise<void> {
   try {
-    await copyFile(from, to);
+    await writeSynced(to, await readFile(from));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
   }

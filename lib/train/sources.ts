@@ -9,6 +9,7 @@ import { passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js
 import { malformed, type OnBadLine, splitLines } from "../eval/lines.js";
 import { Random } from "../eval/random.js";
 import { candidates, readRun } from "../eval/trec-run.js";
+import { JSON_LINES } from "./config.js";
 import type { Candidate, TrainConfig, TrainSource } from "./types.js";
 
 export interface SourceList {
@@ -30,13 +31,17 @@ export interface Source {
 /** Candidates of a BEIR run that are considered where `depth` does not say. */
 const DEPTH = 30;
 
+/**
+ * A source's lists, as its file or directory has them, at most `limit`. Throws `ERR_FILE`, and at the first bad line or list
+ * `ERR_INVALID_ARGUMENT` or `ERR_EMPTY_QUERY` with its place, unless `skipBad` counts those.
+ */
 export async function readSource(
   source: TrainSource,
   config: TrainConfig,
   { skipBad }: { readonly skipBad: boolean },
 ): Promise<Source> {
   const bad = new Bad(skipBad);
-  const lines = /\.jsonl(\.gz)?$/.test(source.path);
+  const lines = JSON_LINES.test(source.path);
   const all = lines ? await readJsonLines(source, config, bad) : await readBeir(source, config, bad);
   const usable = all.filter(
     ({ positives, negatives }) => positives.length + negatives.length > 1 || positives.length > 0,
@@ -161,7 +166,13 @@ async function readBeir(source: TrainSource, config: TrainConfig, bad: Bad): Pro
   }
   const highest = [...qrels.values()].reduce((most, grades) => Math.max(most, ...grades.values()), 1);
   const queries = await readQueries(join(path, "queries.jsonl"), bad.add);
-  const corpus = await readCorpus(join(path, "corpus.jsonl"), undefined, bad.add);
+  const used = new Set(
+    [...run].flatMap(([id, entries]) => [
+      ...candidates(entries, depth).map((entry) => entry.id),
+      ...(qrels.get(id)?.keys() ?? []),
+    ]),
+  );
+  const corpus = await readCorpus(join(path, "corpus.jsonl"), used, bad.add);
   const lists: SourceList[] = [];
   for (const [id, entries] of run) {
     try {
