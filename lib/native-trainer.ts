@@ -14,7 +14,8 @@ export interface NativeTrainerOptions {
   readonly isa: string;
   /**
    * Layers that score, ascending, the last one the model's last. Without it: the checkpoint's own, or every layer where
-   * it has none. A layer that has no linear head yet gets one drawn from `seed`.
+   * it has none. A layer that has no linear head yet gets one drawn from `seed`, and one
+   * without a query matrix a multiple of the identity.
    */
   readonly exitLayers?: readonly number[];
   /** Kind of every exit's head. Without it: the checkpoint's own, or linear. */

@@ -11,13 +11,13 @@ import { Collector } from "./collector.js";
 import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
-import { nativeRule } from "./exit/native-rule.js";
 import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
 import { type Hashes, hashes } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
 import { unmarkedIds } from "./match-types.js";
 import { marksMatches, modelDirectory, modelInfo, readCertificates } from "./model-info.js";
 import { fromNative, type NativeEngineInfo, type NativeOptions, type NativePlan, native } from "./native.js";
+import { nativeRule } from "./native-rule.js";
 import {
   checkDocuments,
   checkOpen,

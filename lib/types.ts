@@ -146,7 +146,10 @@ export interface RerankStats {
   readonly tokens: number;
   /** Documents (or windows) that did not fit and were cut under `"document"`. */
   readonly truncated: number;
-  /** FLOPs spent over FLOPs of full depth, both without the last layer's unscored rows. 1 where nothing was scored. */
+  /**
+   * FLOPs spent over FLOPs of full depth, both without the last layer's unscored rows. 1 where nothing was scored. A query
+   * that heads are conditioned on is not counted: it runs once for all its documents.
+   */
   readonly computeFraction: number;
   /** Documents by the layer at which they stopped. */
   readonly exitHistogram: Readonly<Record<number, number>>;

@@ -5,11 +5,11 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../lib/eval/random.js";
 import { firstStageDifficulty } from "../lib/exit/confidence.js";
-import { nativeRule } from "../lib/exit/native-rule.js";
 import { replay } from "../lib/exit/replay.js";
 import type { ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import type { Trajectory } from "../lib/exit/trajectory.js";
 import { type NativeBatch, type NativeOptions, type NativeResult, native } from "../lib/native.js";
+import { nativeRule } from "../lib/native-rule.js";
 import { makeModel } from "./fixtures/make-model.js";
 
 const shape = { layers: 6, exitLayers: [1, 2, 4, 5, 6], hidden: 32, intermediate: 32, seed: 5 };

@@ -75,7 +75,7 @@ class MadeLists implements ListSource {
     this.#lists = Array.from({ length: 20 }, () => {
       const query = text(3);
       const wrong: Candidate[] = Array.from({ length: 7 }, () => ({ text: text(6), label: 0, teachers: [] }));
-      return { source: "made", query, candidates: [{ text: query, label: 1, teachers: [] }, ...wrong] };
+      return { query, candidates: [{ text: query, label: 1, teachers: [] }, ...wrong] };
     });
   }
 

@@ -3,7 +3,7 @@
  */
 import { join } from "node:path";
 import { MatryoshkaError } from "../errors.js";
-import { passageText, readCorpus, readQueries } from "../eval/beir.js";
+import { known, passageText, readCorpus, readQueries } from "../eval/beir.js";
 import { type Line, malformed, readLines } from "../eval/lines.js";
 import { candidates, type Run } from "../eval/trec-run.js";
 import { lines, parseObject, stringField } from "./input.js";
@@ -54,15 +54,6 @@ export async function beirLists(directory: string, run: Run, { depth, groupBy }:
       ...(groups && { group: known(groups, query, `queries.jsonl has no field ${groupBy} at query`) }),
     };
   });
-}
-
-function known<T>(map: ReadonlyMap<string, T>, id: string, complaint: string): T {
-  const value = map.get(id);
-  if (value !== undefined) return value;
-  throw new MatryoshkaError(
-    "ERR_INVALID_ARGUMENT",
-    `Expected ids of the run in the data set, but ${complaint} ${JSON.stringify(id)}. Do the two belong together?`,
-  );
 }
 
 /** A field of each query, at the top or under BEIR's `metadata`. */

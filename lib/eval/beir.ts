@@ -120,3 +120,13 @@ export async function readSplit(directory: string, split: string, onBad = refuse
   }
   return readQrels(join(directory, "qrels", `${split}.tsv`), onBad);
 }
+
+/** What `id` stands for. Throws `ERR_INVALID_ARGUMENT`, the complaint and the id, where nothing does. */
+export function known<T>(map: ReadonlyMap<string, T>, id: string, complaint: string): T {
+  const value = map.get(id);
+  if (value !== undefined) return value;
+  throw new MatryoshkaError(
+    "ERR_INVALID_ARGUMENT",
+    `Expected ids of the run in the data set, but ${complaint} ${JSON.stringify(id)}. Do the two belong together?`,
+  );
+}

@@ -9,21 +9,19 @@ export interface CostShape {
   readonly hidden: number;
   /** F. */
   readonly intermediate: number;
-  /** Matrix products in the MLP: 2, or 3 with a gate. Defaults to 2. */
-  readonly mlpProducts?: number;
 }
 
-/** A block on one sequence of n tokens: 2n(4H² + gHF) for the projections, 4Hn² for attention. */
-export function blockFlops({ hidden: H, intermediate: F, mlpProducts: g = 2 }: CostShape, n: number): number {
-  return 2 * n * (4 * H * H + g * H * F) + 4 * H * n * n;
+/** A block on one sequence of n tokens: 2n(4H² + 2HF) for the projections, 4Hn² for attention. */
+export function blockFlops({ hidden: H, intermediate: F }: CostShape, n: number): number {
+  return 2 * n * (4 * H * H + 2 * H * F) + 4 * H * n * n;
 }
 
 /**
- * A peek: keys and values for all n tokens, everything else for the one scoring row. 4nH² + 4H² + 4Hn + 2gHF. A
+ * A peek: keys and values for all n tokens, everything else for the one scoring row. 4nH² + 4H² + 4Hn + 4HF. A
  * document that goes on re-uses all of it, so only those that stop pay a peek instead of a block.
  */
-export function peekFlops({ hidden: H, intermediate: F, mlpProducts: g = 2 }: CostShape, n: number): number {
-  return 4 * n * H * H + 4 * H * H + 4 * H * n + 2 * g * H * F;
+export function peekFlops({ hidden: H, intermediate: F }: CostShape, n: number): number {
+  return 4 * n * H * H + 4 * H * H + 4 * H * n + 4 * H * F;
 }
 
 /** A document of n tokens that stops at `layer` (1-based): blocks below it, then the peek. */

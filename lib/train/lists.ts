@@ -77,7 +77,7 @@ class Lists implements ListSource {
 
   #pick(place: Place, random: Random): TrainList {
     const { listSize, negatives } = this.#config;
-    const { name, pool } = this.#sources[place[0]]!;
+    const { pool } = this.#sources[place[0]]!;
     const { query, positives, negatives: own } = this.#list(place);
     const positive = positives.length > 0 ? [positives[random.integer(positives.length)]!] : [];
     const wanted = listSize - positive.length;
@@ -93,7 +93,7 @@ class Lists implements ListSource {
       known.add(text);
       chosen.push({ text, label: 0, teachers: positive[0]!.teachers.map(() => Number.NaN) });
     }
-    return { source: name, query, candidates: [...positive, ...chosen] };
+    return { query, candidates: [...positive, ...chosen] };
   }
 }
 

@@ -5,7 +5,7 @@ import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { createGunzip } from "node:zlib";
 import { MatryoshkaError } from "../errors.js";
-import { passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
+import { known, passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
 import { malformed, type OnBadLine, splitLines } from "../eval/lines.js";
 import { Random } from "../eval/random.js";
 import { candidates, readRun } from "../eval/trec-run.js";
@@ -204,12 +204,6 @@ async function readBeir(source: TrainSource, config: TrainConfig, bad: Bad): Pro
     }
   }
   return lists;
-}
-
-function known<T>(map: ReadonlyMap<string, T>, id: string, complaint: string): T {
-  const value = map.get(id);
-  if (value !== undefined) return value;
-  throw new MatryoshkaError("ERR_INVALID_ARGUMENT", `${complaint} ${JSON.stringify(id)}`);
 }
 
 /** Leaves out what the first teacher takes for relevant though nobody labelled it. */

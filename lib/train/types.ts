@@ -113,7 +113,6 @@ export interface Candidate {
 
 /** One list of a step. */
 export interface TrainList {
-  readonly source: string;
   readonly query: string;
   readonly candidates: readonly Candidate[];
 }

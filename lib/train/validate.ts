@@ -3,7 +3,7 @@
  */
 import { basename, join, resolve } from "node:path";
 import { MatryoshkaError } from "../errors.js";
-import { passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
+import { known, passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
 import { evaluate, trecOrder } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
 import { candidates, readRun } from "../eval/trec-run.js";
@@ -44,22 +44,16 @@ export async function openValidation(
   const ids = new Map(chosen.map((query) => [query, candidates(run.get(query)!, depth).map(({ id }) => id)]));
   const texts = await readQueries(join(directory, "queries.jsonl"));
   const corpus = await readCorpus(join(directory, "corpus.jsonl"), new Set([...ids.values()].flat()));
-  const known = <T>(map: ReadonlyMap<string, T>, id: string): T => {
-    const value = map.get(id);
-    if (value !== undefined) return value;
-    throw new MatryoshkaError(
-      "ERR_INVALID_ARGUMENT",
-      `Expected ids of ${join(directory, file)} in the data set, but it has no ${JSON.stringify(id)}`,
-    );
-  };
   return {
     name: basename(directory),
     qrels,
     lists: chosen.map((key) => ({
       key,
-      query: known(texts, key),
+      query: known(texts, key, `${join(directory, file)}: queries.jsonl has no query`),
       ids: ids.get(key)!,
-      documents: ids.get(key)!.map((id) => passageText(known(corpus, id))),
+      documents: ids
+        .get(key)!
+        .map((id) => passageText(known(corpus, id, `${join(directory, file)}: corpus.jsonl has no document`))),
     })),
   };
 }

@@ -24,4 +24,10 @@ inline Rows2d rows_from(const Rows2d& m, int first) {
   return r;
 }
 
+inline Rows2d columns_from(const Rows2d& m, int first) {
+  Rows2d r = m;
+  r.data += first * size_of(m.element);
+  return r;
+}
+
 }  // namespace matryoshka::cpu

@@ -58,6 +58,7 @@ class CpuBackend final : public Backend {
 
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
     const int queries = state_.batch->queries;
+    if (queries > 0 && state_.active.size() == queries) return;  // nobody is left to compare with them
     const std::vector<Tile> tiles = rows == Rows::tokens ? cut_by_tokens(state_.active, queries, pool_.threads(), kTileTokens)
                                                          : cut_by_sequences(state_.active, queries, pool_.threads(), kTileSequences);
     const size_t query_tiles = std::count_if(tiles.begin(), tiles.end(), [&](const Tile& tile) { return tile.first < queries; });
@@ -77,16 +78,14 @@ class CpuBackend final : public Backend {
           const size_t tile = backwards_ && place >= query_tiles ? tile_count - 1 - (place - query_tiles) : place;
           const int step = static_cast<int>(task / tile_count);
           const auto wait = [&](size_t other, int steps) {
-            while (done[other].load(std::memory_order_acquire) < steps)
-              if (failed.load(std::memory_order_relaxed)) return false;
-              else spin_pause();
-            return true;
+            return spin_until([&] { return done[other].load(std::memory_order_acquire) >= steps; }, failed);
           };
           if (!wait(tile, step)) return;
-          // Documents' heads read what queries' have written; queries come first in every step, so somebody has them.
-          for (size_t query = 0; tile >= query_tiles && query < query_tiles; ++query)
-            if (!wait(query, step + 1)) return;
-          TileOps ops(*checkpoint_, *variant_.kernels, model_, state_, workspaces_[worker], rows, tiles[tile]);
+          // Queries come first in every step, so somebody has them by the time that a document's head wants them.
+          const auto queries_ready = [&] {
+            for (size_t query = 0; query < query_tiles; ++query) wait(query, step + 1);
+          };
+          TileOps ops(*checkpoint_, *variant_.kernels, model_, state_, workspaces_[worker], rows, tiles[tile], queries_ready);
           body(ops, step);
           done[tile].store(step + 1, std::memory_order_release);
         }

@@ -8,13 +8,7 @@ namespace {
 
 size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-std::vector<float> widened(const Tensor* tensor) {
-  std::vector<float> values(tensor->count());
-  widen(*tensor, 0, values.size(), values.data());
-  return values;
-}
-
-Norm read_norm(const NormSource& source) { return {widened(source.weight), widened(source.bias)}; }
+Norm read_norm(const NormSource& source) { return {widened(*source.weight), widened(*source.bias)}; }
 
 /// The narrowest format that holds the weights exactly and multiplies in f32.
 Format exact_format(const LinearSource& source) {
@@ -85,9 +79,9 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   heads.resize(exits);
   for (size_t exit = 0; exit < exits; ++exit) {
     const HeadSource source = checkpoint.head(static_cast<int>(exit));
-    heads[exit].weight = widened(source.weight);
-    heads[exit].bias = widened(source.bias)[0];
-    if (source.query) heads[exit].query = widened(source.query);
+    heads[exit].weight = widened(*source.weight);
+    heads[exit].bias = widened(*source.bias)[0];
+    if (source.query) heads[exit].query = widened(*source.query);
     if (!source.dense_weight) continue;
     if (a.own_head_everywhere && exit > 0) {
       heads[exit].dense.n = -1;  // shares the first one, once that is packed

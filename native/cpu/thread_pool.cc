@@ -1,8 +1,11 @@
 #include "cpu/thread_pool.h"
 
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "cpu/spin.h"
+#include "model/error.h"
 
 namespace matryoshka::cpu {
 namespace {
@@ -13,10 +16,19 @@ constexpr int kSpins = 500;
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error&) {
+    const size_t started = workers_.size() + 1;
+    stop();
+    throw Error("ERR_INVALID_ARGUMENT", "Expected the system to start " + std::to_string(threads) + " threads but it had only " +
+                                            std::to_string(started) + " for this process; ask for fewer");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;

@@ -13,7 +13,7 @@ namespace matryoshka::cpu {
 
 class ThreadPool {
  public:
-  /// Starts threads - 1 workers; the caller of run is the last one.
+  /// Starts threads - 1 workers; the caller of run is the last one. Throws ERR_INVALID_ARGUMENT where the system starts fewer.
   explicit ThreadPool(int threads);
   ~ThreadPool();
 
@@ -23,6 +23,7 @@ class ThreadPool {
   void run(int count, const std::function<void(int)>& body);
 
  private:
+  void stop();
   void work(int index);
   void guarded(int index);
 

@@ -10,27 +10,9 @@ StoredRow stored_row(const Tensor& table, int64_t row) {
   return {table.data + row * table.shape[1] * size_of(table.type), table.type};
 }
 
-Rows2d columns_from(const Rows2d& m, int first) {
-  Rows2d r = m;
-  r.data += first * size_of(m.element);
-  return r;
-}
-
 /// Whole rows in their order, which the hardware does not foresee where heads read them a few columns at a time.
 void prefetch(const Rows2d& m, int first, int last) {
   for (const std::byte *line = m.row(first), *end = m.row(last); line < end; line += 64) __builtin_prefetch(line, 0, 2);
-}
-
-Epilogue epilogue_of(Activation activation) {
-  switch (activation) {
-    case Activation::gelu_tanh:
-      return Epilogue::gelu_tanh;
-    case Activation::relu:
-      return Epilogue::relu;
-    case Activation::gelu:
-      break;
-  }
-  return Epilogue::gelu;
 }
 
 }  // namespace
@@ -155,6 +137,7 @@ void TileOps::condition(int exit, int query, const float* row) {
 
 void TileOps::head(int exit) {
   const PackedModel::Head& head = model_.heads[exit];
+  if (tile_.first >= state_.batch->queries) queries_ready_();
   for (int s = tile_.first; s < tile_.last; ++s) {
     const Rows2d state = rows_ == Rows::tokens ? rows_from(state_.hidden, state_.active.cu_seqlens[s]) : rows_from(state_.scoring, s);
     const float* const scoring = reinterpret_cast<const float*>(state.data);

@@ -1,6 +1,9 @@
 // The ops of one tile on one thread.
 #pragma once
 
+#include <functional>
+#include <utility>
+
 #include "cpu/batch_state.h"
 #include "cpu/packed_model.h"
 #include "cpu/workspace.h"
@@ -10,8 +13,11 @@ namespace matryoshka::cpu {
 
 class TileOps final : public Ops {
  public:
-  TileOps(const Checkpoint& checkpoint, const Kernels& kernels, const PackedModel& model, BatchState& state, Workspace& workspace, Rows rows, Tile tile)
-      : checkpoint_(checkpoint), a_(checkpoint.architecture()), kernels_(kernels), model_(model), state_(state), workspace_(workspace), rows_(rows), tile_(tile) {}
+  /// `queries_ready` returns once the queries' heads of this step have written what documents' read.
+  TileOps(const Checkpoint& checkpoint, const Kernels& kernels, const PackedModel& model, BatchState& state, Workspace& workspace, Rows rows, Tile tile,
+          std::function<void()> queries_ready)
+      : checkpoint_(checkpoint), a_(checkpoint.architecture()), kernels_(kernels), model_(model), state_(state), workspace_(workspace), rows_(rows), tile_(tile),
+        queries_ready_(std::move(queries_ready)) {}
 
   void embed() override;
   void gather() override;
@@ -37,6 +43,7 @@ class TileOps final : public Ops {
   Workspace& workspace_;
   const Rows rows_;
   const Tile tile_;
+  const std::function<void()> queries_ready_;
   Element hidden_as_ = Element::f32;  // u8_input or bf16_input holds hidden
 };
 

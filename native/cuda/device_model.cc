@@ -99,12 +99,6 @@ class Uploader {
   std::vector<char> slab_;
 };
 
-std::vector<float> widened(const Tensor* tensor) {
-  std::vector<float> values(tensor->count());
-  widen(*tensor, 0, values.size(), values.data());
-  return values;
-}
-
 }  // namespace
 
 template <class Uploader>
@@ -137,7 +131,7 @@ void DeviceModel::lay_out(const Checkpoint& checkpoint, Uploader& up) {
     if (source.dense_weight) heads[exit].dense = up.linear({{source.dense_weight}, {source.dense_bias}, a.hidden, a.hidden}, hidden, hidden);
     if (source.query) heads[exit].dense = up.linear({{source.query}, {source.weight}, a.hidden, a.hidden}, hidden, hidden);
     heads[exit].weight = up.vector(source.weight, shape.hidden);
-    heads[exit].bias = widened(source.bias)[0];
+    heads[exit].bias = widened(*source.bias)[0];
   }
   for (size_t exit = 0; exit < compensations.size(); ++exit) {
     Compensation& to = compensations[exit];
@@ -146,13 +140,13 @@ void DeviceModel::lay_out(const Checkpoint& checkpoint, Uploader& up) {
       continue;
     }
     const CompensationSource source = checkpoint.compensation(static_cast<int>(exit));
-    const std::vector<float> bias = widened(source.output_bias);
+    const std::vector<float> bias = widened(*source.output_bias);
     std::copy(bias.begin(), bias.end(), to.output_bias);
-    to.output = up.floats(widened(source.output_weight));
+    to.output = up.floats(widened(*source.output_weight));
     if (!source.hidden_weight) continue;
     to.units = static_cast<int>(source.hidden_bias->count());
     to.hidden_weight = up.matrix({source.hidden_weight}, plain(to.units, to.units), hidden);
-    to.hidden_bias = up.floats(widened(source.hidden_bias));
+    to.hidden_bias = up.floats(widened(*source.hidden_bias));
   }
 }
 

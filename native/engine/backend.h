@@ -49,7 +49,7 @@ class Backend {
   virtual void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) = 0;
   /// Applies `rule` to the scores of exit index `exit`: whoever stops is scored for good, leaves the active set, and its
   /// rows are squeezed out of hidden and key_value.
-  virtual void decide(const ExitRule& rule, int exit);
+  virtual void decide(const ExitRule& rule, int exit) = 0;
   /// All has been said of the batch: whoever only wrote it down starts it. If this throws, the batch is forgotten.
   virtual void submit() {}
   /// The one synchronisation of a batch, the oldest under way: fills its logits and the exit layers of those that stopped

@@ -8,21 +8,15 @@ namespace {
 
 constexpr double kLargestLogUnit = 6;
 
-std::vector<float> widened(const Tensor* tensor) {
-  std::vector<float> out(tensor->count());
-  widen(*tensor, 0, out.size(), out.data());
-  return out;
-}
-
 }  // namespace
 
-Compensation::Compensation(const CompensationSource& source) : output_(widened(source.output_weight)) {
+Compensation::Compensation(const CompensationSource& source) : output_(widened(*source.output_weight)) {
   units_ = static_cast<int>(output_.size() / 2) - 1;
-  const std::vector<float> bias = widened(source.output_bias);
+  const std::vector<float> bias = widened(*source.output_bias);
   std::copy(bias.begin(), bias.end(), output_bias_);
   if (units_ == 0) return;
-  bias_ = widened(source.hidden_bias);
-  const std::vector<float> rows = widened(source.hidden_weight);
+  bias_ = widened(*source.hidden_bias);
+  const std::vector<float> rows = widened(*source.hidden_weight);
   hidden_ = static_cast<int>(rows.size()) / units_;
   weight_.resize(rows.size());
   for (int m = 0; m < units_; ++m)

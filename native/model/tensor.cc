@@ -81,4 +81,10 @@ void widen(const Tensor& tensor, size_t first, size_t count, float* out) {
   }
 }
 
+std::vector<float> widened(const Tensor& tensor) {
+  std::vector<float> out(tensor.count());
+  widen(tensor, 0, out.size(), out.data());
+  return out;
+}
+
 }  // namespace matryoshka

@@ -31,5 +31,7 @@ struct Tensor {
 
 /// Widens `count` stored elements, starting at element `first`, to float. Exact for f32, f16 and bf16.
 void widen(const Tensor& tensor, size_t first, size_t count, float* out);
+/// All of them.
+std::vector<float> widened(const Tensor& tensor);
 
 }  // namespace matryoshka

@@ -11,9 +11,10 @@ namespace {
 
 using Values = std::vector<double>;
 
-Values widened(const Tensor* tensor) {
-  std::vector<float> narrow(tensor->count());
-  widen(*tensor, 0, narrow.size(), narrow.data());
+/// None where the checkpoint has no such tensor.
+Values values(const Tensor* tensor) {
+  if (!tensor) return {};
+  const std::vector<float> narrow = widened(*tensor);
   return Values(narrow.begin(), narrow.end());
 }
 
@@ -29,17 +30,17 @@ struct Norm {
 Linear read(const LinearSource& source) {
   Linear linear{source.out, source.in, {}, {}};
   for (const Tensor* t : source.weights) {
-    const Values v = widened(t);
+    const Values v = values(t);
     linear.weight.insert(linear.weight.end(), v.begin(), v.end());
   }
   for (const Tensor* t : source.biases) {
-    const Values v = widened(t);
+    const Values v = values(t);
     linear.bias.insert(linear.bias.end(), v.begin(), v.end());
   }
   return linear;
 }
 
-Norm read(const NormSource& source) { return {widened(source.weight), widened(source.bias)}; }
+Norm read(const NormSource& source) { return {values(source.weight), values(source.bias)}; }
 
 double activate(Activation activation, double x) {
   switch (activation) {
@@ -67,9 +68,9 @@ class ReferenceBackend final : public Backend, private Ops {
   explicit ReferenceBackend(std::shared_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)), a_(checkpoint_->architecture()) {
     checkpoint_->check_finite();
     const EmbeddingSource e = checkpoint_->embedding();
-    word_ = widened(e.word);
-    position_ = widened(e.position);
-    type_ = widened(e.type);
+    word_ = values(e.word);
+    position_ = values(e.position);
+    type_ = values(e.type);
     embedding_norm_ = read(e.norm);
     blocks_.resize(a_.layers);
     for (int l = 0; l < a_.layers; ++l) {
@@ -78,8 +79,7 @@ class ReferenceBackend final : public Backend, private Ops {
     }
     for (size_t exit = 0; exit < checkpoint_->exit_layers().size(); ++exit) {
       const HeadSource h = checkpoint_->head(static_cast<int>(exit));
-      heads_.push_back({h.dense_weight ? widened(h.dense_weight) : Values(), h.dense_bias ? widened(h.dense_bias) : Values(),
-                        widened(h.weight), widened(h.bias), h.query ? widened(h.query) : Values()});
+      heads_.push_back({values(h.dense_weight), values(h.dense_bias), values(h.weight), values(h.bias), values(h.query)});
     }
     compensations_ = Compensation::all(*checkpoint_);
   }

@@ -16,7 +16,7 @@ struct TrainerOptions {
   InitialOptions initial;
   CpuTrainOptions cpu;
   AdamOptions adam;
-  int turn_tokens = 8192;    ///< lists go through the model in turns of at most so many tokens; a longer one alone
+  int turn_tokens = 8192;    ///< lists go through the model in turns of at most so many tokens, queries aside; a longer one alone
   double layer_dropout = 0;  ///< layer l of L is skipped with layer_dropout (2^(l / (L - 1)) - 1) (LayerSkip, 2024)
 };
 

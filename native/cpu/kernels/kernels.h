@@ -55,6 +55,10 @@ struct Rows2d {
 
 enum class Epilogue : uint8_t { none, gelu, gelu_tanh, relu };
 
+constexpr Epilogue epilogue_of(Activation activation) {
+  return activation == Activation::relu ? Epilogue::relu : activation == Activation::gelu_tanh ? Epilogue::gelu_tanh : Epilogue::gelu;
+}
+
 /// output[rows, n] <- epilogue(input[rows, k] weightᵀ + bias), as f32 or bf16.
 struct Gemm {
   int rows = 0;

@@ -6,6 +6,7 @@
 
 namespace matryoshka {
 
+/// Sets stop [list.estimate.size()], all 0 on entry, to 1 for whoever stops.
 void decide_confidence(const ExitRule& rule, double sure, const ListAtExit& list, uint8_t* stop);
 
 }  // namespace matryoshka

@@ -4,14 +4,11 @@
 
 #include <atomic>
 #include <memory>
-#include <thread>
 
 #include "cpu/spin.h"
 
 namespace matryoshka::train {
 namespace {
-
-constexpr int kSpins = 10000;
 
 struct Progress {
   explicit Progress(int tasks) : left(tasks), done(new std::atomic<bool>[tasks]) {
@@ -36,11 +33,7 @@ void run_phases(cpu::ThreadPool& pool, const std::vector<Phase>& phases) {
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto wait = [&](const auto& ready) {
-    for (int spins = 0; !ready(); ++spins) {
-      if (failed.load(std::memory_order_relaxed)) throw Stopped();
-      if (spins < kSpins) cpu::spin_pause();
-      else std::this_thread::yield();  // more threads than processors: let the one that is waited for run
-    }
+    if (!cpu::spin_until(ready, failed)) throw Stopped();
   };
   pool.run(pool.threads(), [&](int worker) {
     try {

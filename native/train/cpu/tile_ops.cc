@@ -8,24 +8,9 @@
 namespace matryoshka::train {
 namespace {
 
+using cpu::columns_from;
+using cpu::epilogue_of;
 using cpu::rows_from;
-
-Epilogue epilogue_of(Activation activation) {
-  switch (activation) {
-    case Activation::gelu_tanh:
-      return Epilogue::gelu_tanh;
-    case Activation::relu:
-      return Epilogue::relu;
-    case Activation::gelu:
-      break;
-  }
-  return Epilogue::gelu;
-}
-
-Rows2d columns_from(Rows2d m, int first) {
-  m.data += first * cpu::size_of(m.element);
-  return m;
-}
 
 float* floats(const Rows2d& m, int row) { return reinterpret_cast<float*>(m.row(row)); }
 

@@ -1,9 +1,10 @@
 /**
  * A rule in the form the engine takes it, so that engine and replay start from the same numbers.
  */
-import type { NativeRule } from "../native.js";
-import { sureness } from "./confidence.js";
-import type { ConfidenceRule, TopKRule } from "./rule.js";
+
+import { sureness } from "./exit/confidence.js";
+import type { ConfidenceRule, TopKRule } from "./exit/rule.js";
+import type { NativeRule } from "./native.js";
 
 /** `difficulty` is by document (`firstStageDifficulty` list by list), where the rule has an `easy`. */
 export function nativeRule(rule: TopKRule | ConfidenceRule, difficulty?: Float32Array): NativeRule {
