@@ -106,5 +106,7 @@ for name in sys.argv[1:]:
     sets[name] = [round(sum(values) / len(values), 4) for values in found]
     print(name, *sets[name], file=sys.stderr, flush=True)
 files = sorted(name for name in os.listdir(MODEL) if name == "config.json" or name.endswith(".safetensors"))
-digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files)).hexdigest()
+settings = json.load(open(os.path.join(MODEL, "matryoshka.json")))
+kept = json.dumps([settings.get(key) for key in ("exitLayers", "head", "compensation", "tokenTypes")], separators=(",", ":"))
+digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files) + kept.encode()).hexdigest()
 print(json.dumps({"modelHash": digest, "layers": DEPTHS, "sets": sets}, indent=1))

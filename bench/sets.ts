@@ -31,7 +31,7 @@ export type SetName = (typeof SETS)[number];
 
 /** Sets with training queries, from which calibration draws; their labels are not read. */
 const POOL = ["nfcorpus", "scifact"] as const;
-const POOL_QUERIES = 80;
+const POOL_QUERIES = 106;
 const CANDIDATES = 100;
 /** Tokens of a sequence: what the package defaults to. */
 export const MAX_LENGTH = 512;

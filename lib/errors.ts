@@ -41,3 +41,10 @@ export class MatryoshkaError extends Error {
     this.code = code;
   }
 }
+
+/** `ERR_FILE` for a path that could not be written. */
+export function cannotWrite(path: string, cause: unknown): MatryoshkaError {
+  return new MatryoshkaError("ERR_FILE", `Expected to be able to write ${path}: ${(cause as Error).message}`, {
+    cause,
+  });
+}

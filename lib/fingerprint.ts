@@ -8,20 +8,32 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Fingerprint } from "./certify/certificate.js";
 import { MatryoshkaError } from "./errors.js";
+import { readJson } from "./read-json.js";
+
+const TOKENIZER = ["tokenizer.json", "tokenizer_config.json"];
 
 /** Hashes by path, size and time of change, so that a process reads each file once. */
 const known = new Map<string, Promise<string>>();
 
-/** Everything that decides a score: config, weights, exit heads. matryoshka.json is left out, as certificates live there. */
+/** What decides a score: config, weights, exit heads, and of matryoshka.json, where certificates live, these. */
+const SETTINGS = ["exitLayers", "head", "compensation", "tokenTypes"] as const;
 const isModelFile = (name: string) => name === "config.json" || name.endsWith(".safetensors");
 
 export type Hashes = Pick<Fingerprint, "modelHash" | "tokenizerHash">;
 
-/** sha256 of a model's files in the order of their names, and of its tokenizer.json. Throws `ERR_FILE`. */
+/** sha256 of a model's files in the order of their names, then its settings, and of its tokenizer's. Throws `ERR_FILE`. */
 export async function hashes(directory: string): Promise<Hashes> {
   try {
-    const names = (await readdir(directory)).filter(isModelFile).sort();
-    const [modelHash, tokenizerHash] = await Promise.all([hash(directory, names), hash(directory, ["tokenizer.json"])]);
+    const names = (await readdir(directory)).sort();
+    const file = (await readJson(join(directory, "matryoshka.json"), {})) as Record<string, unknown>;
+    const settings = JSON.stringify(SETTINGS.map((key) => file[key] ?? null));
+    const [modelHash, tokenizerHash] = await Promise.all([
+      hash(directory, names.filter(isModelFile), settings),
+      hash(
+        directory,
+        names.filter((name) => TOKENIZER.includes(name)),
+      ),
+    ]);
     return { modelHash, tokenizerHash };
   } catch (cause) {
     throw new MatryoshkaError(
@@ -40,16 +52,16 @@ export async function fingerprint(
   return { ...(await hashes(directory)), ...conditions };
 }
 
-async function hash(directory: string, names: readonly string[]): Promise<string> {
+async function hash(directory: string, names: readonly string[], more = ""): Promise<string> {
   const paths = names.map((name) => join(directory, name));
   const stats = await Promise.all(paths.map((path) => stat(path)));
-  const key = paths.map((path, i) => `${path}\0${stats[i]!.size}\0${stats[i]!.mtimeMs}`).join("\0");
+  const key = paths.map((path, i) => `${path}\0${stats[i]!.size}\0${stats[i]!.mtimeMs}`).join("\0") + more;
   const found = known.get(key);
   if (found) return found;
   const computed = (async () => {
     const sha = createHash("sha256");
     for (const path of paths) await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sha, { end: false });
-    return sha.digest("hex");
+    return sha.update(more).digest("hex");
   })();
   known.set(key, computed);
   computed.catch(() => known.delete(key));

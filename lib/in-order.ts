@@ -43,7 +43,7 @@ export async function* inOrder<T, R>(
     reading = true;
     try {
       const { done, value } = await iterator.next();
-      if (done) ended = true;
+      if (done || controller.signal.aborted) ended = true;
       else run(work(value, index++, controller.signal));
     } catch (error) {
       // The source's error takes its place in the order: what came before is still answered.
@@ -73,7 +73,9 @@ export async function* inOrder<T, R>(
     signal?.removeEventListener("abort", stop);
     controller.abort();
     await Promise.allSettled(running.map(({ result }) => result));
+    const closing = ended ? undefined : Promise.resolve(iterator.return?.());
     // A source that never answers must not keep the consumer waiting.
-    if (!ended && !reading) await iterator.return?.();
+    if (reading) closing?.catch(() => {});
+    else await closing;
   }
 }

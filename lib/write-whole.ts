@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { MatryoshkaError } from "./errors.js";
+import { cannotWrite, MatryoshkaError } from "./errors.js";
 import { fromNative } from "./native.js";
 
 /** Throws `ERR_FILE`, with the old file as it was. */
@@ -64,12 +64,6 @@ export async function writeSynced(path: string, content: string | Uint8Array): P
   await using file = await open(path, "w");
   await file.writeFile(content);
   await file.sync();
-}
-
-export function cannotWrite(path: string, cause: unknown): MatryoshkaError {
-  return new MatryoshkaError("ERR_FILE", `Expected to be able to write ${path}: ${(cause as Error).message}`, {
-    cause,
-  });
 }
 
 async function renameIfThere(from: string, to: string): Promise<void> {

@@ -130,6 +130,28 @@ describe("rerankMany", () => {
     expect(closed).toBe(true);
   });
 
+  it("closes a source that is being read when the consumer leaves, and begins nothing more", async () => {
+    let [closed, asked] = [false, 0];
+    let answer = () => {};
+    const slow = (async function* () {
+      try {
+        yield { query: "a", documents: ["b"] };
+        await new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        asked++;
+        yield { query: "a", documents: [""] };
+      } finally {
+        closed = true;
+      }
+    })();
+    for await (const _ of reranker.rerankMany(slow)) break;
+    expect(closed).toBe(false);
+    answer();
+    await setTimeout(10);
+    expect({ closed, asked }).toEqual({ closed: true, asked: 1 });
+  });
+
   it("checks its options before it reads a request", async () => {
     let read = false;
     function* source() {

@@ -330,6 +330,13 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     const { pid } = spawnSync(process.execPath, ["--version"]);
     beir.file("mine.lock", String(pid));
     lock(path).release();
+    // In a container whoever was killed had this process's own number, and it never held the file.
+    beir.file("mine.lock", String(process.pid));
+    lock(path).release();
     expect(existsSync(`${path}.lock`)).toBe(false);
+    // Another process has the file and has not yet said who it is.
+    beir.file("mine.lock", "");
+    expect(() => lock(path)).toThrow(/If no matryoshka is running, delete .*mine\.lock/);
+    rmSync(`${path}.lock`);
   });
 });

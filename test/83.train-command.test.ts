@@ -162,6 +162,18 @@ describe("train", { timeout: 180_000 }, () => {
     expect((await bits(out)).equals(await bits(alone.out))).toBe(true);
   });
 
+  it("whose reader has gone ends with a checkpoint and goes on when it is called again", async () => {
+    const { out, args } = run();
+    const child = start(...args);
+    child.stdout!.destroy();
+    const [code] = await once(child, "close");
+    expect(code).toBe(141);
+    const { step } = (await latestCheckpoint(checkpointsPath(out)))!;
+    expect(step).toBe(loggedStep(out));
+    expect(await matryoshka(args)).toMatchObject({ code: 0, stderr: expect.stringMatching(/Going on after step/) });
+    expect((await bits(out)).equals(await bits(alone.out))).toBe(true);
+  });
+
   it("exports the newest checkpoint also while another process holds the run, which no second one may train", async () => {
     const { out, args } = run();
     const exporting = ["train", "--out", out, "--export"];

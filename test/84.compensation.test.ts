@@ -163,7 +163,8 @@ describe("the compensate command", () => {
   });
 
   it.each([
-    [["--kind", "linear"], 2, /--kind needs mlp, affine or none, got "linear"/],
+    [["--kind", "linear"], 2, /--kind needs mlp, affine, none, got "linear"/],
+    [["--lists", "5"], 2, /--lists needs at least 20, got 5/],
     [["--kind", "affine", "--units", "3"], 2, /--units needs --kind mlp/],
     [["--candidates", "1"], 1, /Expected at least 20 queries of two candidates or more/],
   ])("refuses %j", async (options, code, message) => {

@@ -61,7 +61,7 @@ export type Calibration =
  */
 export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibration {
   const { k, alpha, delta = 0.05, fingerprint, cost, createdFrom, seed = 1 } = options;
-  check(k, alpha, delta);
+  checkTarget(k, alpha, delta);
   const needed = delta === null ? queriesNeededMarginal(alpha) : queriesNeeded(alpha, delta);
   const split = options.shape ? calibrationOnly(set, seed) : splitFor(set, needed, seed);
   const lists = new Map(set.lists.map((list) => [list.query, list]));
@@ -87,7 +87,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
       reason: "No finite scale keeps the top k of enough calibration queries.",
     };
   }
-  const sizes = cal.lists.map(({ documents }) => documents.length);
+  const sizes = cal.lists.map(({ documents }) => documents.length).sort((a, b) => a - b);
   const certificate: Certificate = {
     kind: "exact-top-k",
     k,
@@ -97,7 +97,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     widths: exits,
     n,
     ...fingerprint,
-    candidates: { min: Math.min(...sizes), max: Math.max(...sizes) },
+    candidates: { min: sizes[0]!, max: sizes.at(-1)! },
     ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
@@ -119,7 +119,8 @@ export function fitShape(
   return searchShape(tune, starts, k, alpha, cost, widths);
 }
 
-function check(k: number, alpha: number, delta: number | null): void {
+/** Throws `ERR_INVALID_ARGUMENT` for what no calibration could promise. */
+export function checkTarget(k: number, alpha: number, delta: number | null): void {
   const bad = (what: string, expected: string, came: unknown): MatryoshkaError =>
     new MatryoshkaError("ERR_INVALID_ARGUMENT", `Expected ${what} ${expected}, got ${came}`);
   if (!Number.isInteger(k) || k < 1 || k > 1024) throw bad("k", "as a whole number from 1 to 1024", k);

@@ -1,7 +1,7 @@
 /**
  * `matryoshka calibrate`: queries and candidates in, a certificate in the model's matryoshka.json out. No labels.
  */
-import { calibrate } from "../certify/calibrate.js";
+import { calibrate, checkTarget } from "../certify/calibrate.js";
 import { type Certificate, type Fingerprint, statement } from "../certify/certificate.js";
 import { addCertificates, assertCanHold } from "../certify/write.js";
 import { MatryoshkaError } from "../errors.js";
@@ -13,7 +13,17 @@ import { checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
 import { resolveOpen } from "../resolve.js";
 import { CANDIDATES, CANDIDATES_HELP, candidateLists, candidateSource } from "./candidates.js";
-import { COMMON_HELP, type Command, count, MODEL, openOptions, text, UsageError, type Values } from "./command.js";
+import {
+  COMMON_HELP,
+  type Command,
+  choice,
+  count,
+  MODEL,
+  openOptions,
+  text,
+  UsageError,
+  type Values,
+} from "./command.js";
 import type { List } from "./lists.js";
 import { STORE_HELP, trajectories } from "./trajectories.js";
 
@@ -58,6 +68,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 
   async run({ values, output, signal }) {
     const settings = read(values);
+    for (const k of settings.ks) for (const alpha of settings.alphas) checkTarget(k, alpha, settings.delta);
     const lists = await candidateLists(settings, { groupBy: settings.groupBy, signal });
     checkDepths(lists, settings.ks);
     const open = openOptions(values);
@@ -100,17 +111,16 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 type Settings = ReturnType<typeof read>;
 
 function read(values: Values) {
-  const widths = text(values, "widths") ?? "document";
-  if (widths !== "layer" && widths !== "document")
-    throw new UsageError(`--widths needs layer or document, got ${JSON.stringify(widths)}`);
+  const [delta = 0.05, more] =
+    text(values, "delta") === "none" ? [null] : numbers(text(values, "delta") ?? "0.05", "delta");
+  if (more !== undefined) throw new UsageError(`--delta needs one number or none, got ${text(values, "delta")}`);
   const maxLength = count(values, "max-length");
-  const delta = text(values, "delta") ?? "0.05";
   return {
     ...candidateSource(values),
-    widths: widths as "layer" | "document",
+    widths: choice(values, "widths", ["layer", "document"]) ?? "document",
     ks: numbers(text(values, "k") ?? "10", "k"),
     alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
-    delta: delta === "none" ? null : numbers(delta, "delta")[0]!,
+    delta,
     groupBy: text(values, "group-by"),
     seed: text(values, "seed") ?? 1,
     score: maxLength === undefined ? {} : { maxLength },
@@ -128,7 +138,7 @@ function numbers(list: string, name: string): number[] {
 
 /** A promise about the first k of lists that are no longer is empty: nobody ever stops. */
 function checkDepths(lists: readonly List[], ks: readonly number[]): void {
-  const longest = Math.max(...lists.map(({ documents }) => documents.length));
+  const longest = lists.reduce((most, { documents }) => Math.max(most, documents.length), 0);
   const k = Math.max(...ks);
   if (longest > k) return;
   throw new MatryoshkaError(

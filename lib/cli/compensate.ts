@@ -4,15 +4,25 @@
 import { assertCanHold } from "../certify/write.js";
 import { type ExitData, fitCompensationNetwork } from "../compensate/fit.js";
 import type { CompensationTensors } from "../compensate/network.js";
-import { type CompensationKind, writeCompensation } from "../compensate/write.js";
+import { writeCompensation } from "../compensate/write.js";
 import { MatryoshkaError } from "../errors.js";
 import { inOrder } from "../in-order.js";
 import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
 import { CANDIDATES, CANDIDATES_HELP, candidateLists, candidateSource } from "./candidates.js";
-import { COMMON_HELP, type Command, count, MODEL, openOptions, text, UsageError, type Values } from "./command.js";
-import type { List } from "./lists.js";
+import {
+  COMMON_HELP,
+  type Command,
+  choice,
+  count,
+  MODEL,
+  openOptions,
+  text,
+  UsageError,
+  type Values,
+} from "./command.js";
+import { type List, spread } from "./lists.js";
 import type { Output } from "./output.js";
 
 /** Lists that are scored at once: the engine never waits for the next. */
@@ -92,15 +102,15 @@ Example: matryoshka compensate --model ./my-model --pairs traffic.jsonl`,
 };
 
 function read(values: Values) {
-  const kind = text(values, "kind") ?? "mlp";
-  if (kind !== "mlp" && kind !== "affine" && kind !== "none")
-    throw new UsageError(`--kind needs mlp, affine or none, got ${JSON.stringify(kind)}`);
+  const kind = choice(values, "kind", ["mlp", "affine", "none"]) ?? "mlp";
   if (kind !== "mlp" && values.units !== undefined) throw new UsageError("--units needs --kind mlp");
   const maxLength = count(values, "max-length");
+  const limit = count(values, "lists") ?? 300;
+  if (limit < FEWEST_LISTS) throw new UsageError(`--lists needs at least ${FEWEST_LISTS}, got ${limit}`);
   return {
-    ...{ kind: kind as CompensationKind, units: kind === "mlp" ? (count(values, "units") ?? 16) : 0 },
+    ...{ kind, units: kind === "mlp" ? (count(values, "units") ?? 16) : 0 },
     seed: text(values, "seed") ?? "1",
-    limit: count(values, "lists") ?? 300,
+    limit,
     score: maxLength === undefined ? {} : { maxLength },
     source: kind === "none" ? undefined : candidateSource(values),
   };
@@ -114,11 +124,6 @@ function usable(lists: readonly List[]): List[] {
     "ERR_INVALID_ARGUMENT",
     `Expected at least ${FEWEST_LISTS} queries of two candidates or more to train on, got ${out.length}. Add queries.`,
   );
-}
-
-function spread(lists: readonly List[], limit: number): List[] {
-  const n = Math.min(limit, lists.length);
-  return Array.from({ length: n }, (_, i) => lists[Math.floor((i * lists.length) / n)]!);
 }
 
 /** By exit layer: every document's scoring row and logits. Throws `ERR_TENSOR_NOT_FINITE` for a model that gives NaN. */

@@ -3,7 +3,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { MatryoshkaError } from "../errors.js";
+import { cannotWrite, MatryoshkaError } from "../errors.js";
 import { readCorpus, readQueries, readSplit } from "../eval/beir.js";
 import { parseMeasure, STANDARD_MEASURES, trecOrder, trecRankings } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
@@ -17,6 +17,7 @@ import type { Exit } from "../types.js";
 import {
   COMMON_HELP,
   type Command,
+  choice,
   count,
   layers,
   MODEL,
@@ -28,7 +29,7 @@ import {
   type Values,
 } from "./command.js";
 import { EXIT_HELP, parseExit } from "./exit.js";
-import { beirLists } from "./lists.js";
+import { beirLists, spread } from "./lists.js";
 import type { Output } from "./output.js";
 import {
   type DepthReport,
@@ -39,7 +40,7 @@ import {
   ruleReport,
   type Significance,
 } from "./report.js";
-import { type Format, parseFormat, render } from "./report-format.js";
+import { FORMATS, type Format, render } from "./report-format.js";
 import { STORE_HELP, trajectories } from "./trajectories.js";
 import { wallClock } from "./wall-clock.js";
 
@@ -180,8 +181,7 @@ function read(values: Values) {
   if (runs.length === 0) throw new UsageError("--run is needed");
   const output = text(values, "output");
   if (output !== undefined && runs.length > 1) throw new UsageError("--output takes one --run");
-  const measures = text(values, "measures")?.split(",") ?? STANDARD_MEASURES;
-  for (const measure of measures) parseMeasure(measure);
+  const measures = (text(values, "measures")?.split(",") ?? STANDARD_MEASURES).map((each) => parseMeasure(each).name);
   const maxLength = count(values, "max-length");
   return {
     data: required(values, "data"),
@@ -193,7 +193,7 @@ function read(values: Values) {
     timed: text(values, "timed-queries") === "0" ? 0 : (count(values, "timed-queries") ?? 10),
     compare: text(values, "compare"),
     store: text(values, "store"),
-    format: parseFormat(text(values, "format")),
+    format: choice(values, "format", FORMATS) ?? "table",
   };
 }
 
@@ -207,12 +207,6 @@ async function readJudged(file: string, qrels: Qrels): Promise<Run> {
     `${file}: expected at least one query that is judged, got ${run.size} queries of which none is among the ` +
       `${qrels.size} judged ones`,
   );
-}
-
-/** `n` of the lists, evenly over all. */
-function spread<T>(lists: readonly T[], n: number): T[] {
-  const wanted = Math.min(n, lists.length);
-  return Array.from({ length: wanted }, (_, i) => lists[Math.floor((i * lists.length) / wanted)]!);
 }
 
 /** Judgements that nobody can meet, or whose query was not run. Unknown documents still count as relevant, as ever. */
@@ -238,9 +232,7 @@ async function write(file: string, run: Run): Promise<void> {
     await writeFile(file, formatRun(ordered));
   } catch (cause) {
     if (cause instanceof MatryoshkaError) throw cause;
-    throw new MatryoshkaError("ERR_FILE", `Expected to be able to write ${file}: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw cannotWrite(file, cause);
   }
 }
 

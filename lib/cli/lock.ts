@@ -12,12 +12,20 @@ export function lock(path: string, option = "--store"): { release(): void } {
   const file = `${path}.lock`;
   if (!take(file)) {
     const holder = read(file);
-    if (holder !== undefined && isAlive(holder)) throw inUse(path, holder, option);
+    if (holder === undefined || isAlive(holder, file)) throw inUse(path, holder, option);
     rmSync(file, { force: true });
     if (!take(file)) throw inUse(path, read(file), option);
   }
-  return { release: () => rmSync(file, { force: true }) };
+  held.add(file);
+  const release = () => {
+    held.delete(file);
+    rmSync(file, { force: true });
+  };
+  return { release };
 }
+
+/** This process's own. In a container, whoever was killed may have had the number that this one has now. */
+const held = new Set<string>();
 
 function take(file: string): boolean {
   try {
@@ -40,7 +48,8 @@ function read(file: string): number | undefined {
   }
 }
 
-function isAlive(pid: number): boolean {
+function isAlive(pid: number, file: string): boolean {
+  if (pid === process.pid) return held.has(file);
   try {
     process.kill(pid, 0);
     return true;
@@ -54,6 +63,6 @@ function inUse(path: string, pid: number | undefined, option: string): Matryoshk
   return new MatryoshkaError(
     "ERR_FILE",
     `Expected ${path} for this run alone, but process ${pid ?? "?"} is writing to it. Wait for it, or choose another ` +
-      `${option}.`,
+      `${option}. If no matryoshka is running, delete ${path}.lock.`,
   );
 }

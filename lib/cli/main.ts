@@ -2,7 +2,8 @@
 /**
  * The `matryoshka` command: finds the command, runs it, and turns what happens into an exit code.
  *
- * 0 ok, 1 failure, 2 usage, 130 (SIGINT) or 143 (SIGTERM) interrupted with everything done so far written.
+ * 0 ok, 1 failure, 2 usage, 130 (SIGINT), 143 (SIGTERM) or, for `train`, 141 (its reader has gone) interrupted with
+ * everything done so far written.
  */
 import { nearest } from "../check.js";
 import { MatryoshkaError } from "../errors.js";
@@ -48,18 +49,21 @@ function find(name: string): Command {
 async function main([name, ...args]: readonly string[]): Promise<number> {
   const output = new Output({ json: args.includes("--json"), quiet: args.includes("--quiet") });
   const interrupt = new AbortController();
-  let interrupted = 0;
-  for (const [name, code] of [["SIGINT", 130] as const, ["SIGTERM", 143] as const])
-    process.once(name, () => {
-      interrupted = code;
-      interrupt.abort();
-    });
-  // The reader has gone (`| head`): nothing is left to do, and nothing is wrong.
+  let interrupted: number | undefined;
+  const end = (code: number) => {
+    interrupted ??= code;
+    interrupt.abort();
+  };
+  process.once("SIGINT", () => end(130));
+  process.once("SIGTERM", () => end(143));
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
+    // The reader has gone (`| head`): nothing is left to do, and nothing is wrong, but a run in training is not done.
+    if (error.code === "EPIPE") return end(name === "train" ? 141 : 0);
+    if (interrupted !== undefined) return;
     output.error("ERR_FILE", `Expected to be able to write to stdout: ${error.message}`);
     process.exit(1);
   });
+  process.stderr.on("error", () => {});
   try {
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
       await output.line(help());
@@ -78,7 +82,8 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     // Whatever ends a command that was told to end is that, unless what was done could not be written.
-    if (interrupted && !(error instanceof MatryoshkaError && error.code === "ERR_FILE")) return interrupted;
+    if (interrupted !== undefined && !(error instanceof MatryoshkaError && error.code === "ERR_FILE"))
+      return interrupted;
     if (error instanceof UsageError) {
       output.error("ERR_USAGE", error.message);
       return 2;

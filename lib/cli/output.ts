@@ -16,7 +16,8 @@ export class Output {
   /** Writes a line to stdout, waiting where the reader is slower. */
   async line(line: string): Promise<void> {
     this.#clear();
-    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain");
+    // Where the reader has gone, whoever listens to stdout ends the command.
+    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain").catch(() => {});
   }
 
   /** One JSON document, indented for people where stdout is a terminal. */
@@ -52,15 +53,18 @@ export class Output {
 
 /** Columns padded to their widest cell, numbers to the right; the first row is the heading. */
 export function table(rows: readonly (readonly (string | number)[])[]): string {
-  const widths = (rows[0] ?? []).map((_, c) => Math.max(...rows.map((row) => String(row[c] ?? "").length)));
+  const columns = (rows[0] ?? []).map((_, c) => ({
+    width: rows.reduce((width, row) => Math.max(width, String(row[c] ?? "").length), 0),
+    right: rows
+      .slice(1)
+      .every((row) => typeof row[c] === "number" || /^-?[\d.,]+( ?[%×a-zA-Z/]*)?$/.test(String(row[c]))),
+  }));
   return rows
     .map((row) =>
       row
         .map((cell, c) => {
-          const right = rows
-            .slice(1)
-            .every((r) => typeof r[c] === "number" || /^-?[\d.,]+( ?[%×a-zA-Z/]*)?$/.test(String(r[c])));
-          return right ? String(cell).padStart(widths[c]!) : String(cell).padEnd(widths[c]!);
+          const { width, right } = columns[c]!;
+          return right ? String(cell).padStart(width) : String(cell).padEnd(width);
         })
         .join("  ")
         .trimEnd(),

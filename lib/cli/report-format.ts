@@ -1,20 +1,12 @@
 /**
  * An evaluation as a table for the terminal, as CSV or as markdown: a line for each depth and each rule.
  */
-import { nearest } from "../check.js";
-import { UsageError } from "./command.js";
 import type { Report } from "./eval.js";
 import { table } from "./output.js";
 import type { Significance } from "./report.js";
 
-const FORMATS = ["table", "csv", "markdown"] as const;
+export const FORMATS = ["table", "csv", "markdown"] as const;
 export type Format = (typeof FORMATS)[number];
-
-export function parseFormat(name = "table"): Format {
-  const format = FORMATS.find((each) => each === name);
-  if (format) return format;
-  throw new UsageError(`unknown format ${JSON.stringify(name)}; did you mean ${nearest(name, FORMATS)}?`);
-}
 
 export function render(report: Report, format: Format): string {
   const rows = rowsOf(report);

@@ -103,7 +103,7 @@ function tokenCounts(encoder: PairEncoder, { text, documents }: List): Int32Arra
   const query = encoder.query(text);
   const batch = new PackedBatch();
   documents.forEach((document, i) => {
-    // It yields only to let others run; this list has just been tokenized, so its pieces are cached.
+    // It yields only to let others run; nobody waits here.
     for (const _ of encoder.append(query, document.text, batch, i, document.id));
   });
   return Int32Array.from(documents, (_, i) => batch.lengthOf(i));
@@ -127,7 +127,7 @@ function digest(parts: Iterable<string>): string {
 }
 
 function cacheDirectory(): string {
-  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "matryoshka-rerank");
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "matryoshka-rerank");
 }
 
 function makeDirectory(directory: string): void {

@@ -29,7 +29,6 @@ interface BeirRecord {
  * go to `onBad`, as errors naming `file:line`.
  */
 async function records(path: string, take: (each: BeirRecord) => void, onBad: OnBadLine): Promise<void> {
-  const seen = new Set<string>();
   const read = ({ text, where }: Line): void => {
     if (text.trim() === "") return;
     let record: unknown;
@@ -44,8 +43,6 @@ async function records(path: string, take: (each: BeirRecord) => void, onBad: On
     const raw = (record as Record<string, unknown>)._id;
     const id = typeof raw === "number" ? String(raw) : raw;
     if (typeof id !== "string" || id === "") throw malformed(where, "a non-empty string under `_id`", text);
-    if (seen.has(id)) throw malformed(where, "every `_id` once", id);
-    seen.add(id);
     take({ id, record: record as Record<string, unknown>, where });
   };
   for await (const line of readLines(path)) {
@@ -74,6 +71,7 @@ export async function readCorpus(
     if (title !== null && typeof title !== "string") {
       throw malformed(where, "a string under `title`", JSON.stringify(title));
     }
+    if (corpus.has(id)) throw malformed(where, "every `_id` once", id);
     corpus.set(id, { title: title ?? "", text });
   };
   await records(path, take, onBad);
@@ -85,6 +83,7 @@ export async function readQueries(path: string, onBad = refuse): Promise<Map<str
   const queries = new Map<string, string>();
   const take = ({ id, record: { text }, where }: BeirRecord): void => {
     if (typeof text !== "string") throw malformed(where, "a string under `text`", JSON.stringify(text) ?? "nothing");
+    if (queries.has(id)) throw malformed(where, "every `_id` once", id);
     queries.set(id, text);
   };
   await records(path, take, onBad);

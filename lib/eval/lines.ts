@@ -34,7 +34,8 @@ export async function* splitLines(stream: Readable, name: string): AsyncGenerato
   };
   try {
     for await (const chunk of stream.setEncoding("utf8")) {
-      const parts = (rest + chunk).split("\n");
+      const parts = (chunk as string).split("\n");
+      parts[0] = rest + parts[0];
       rest = parts.pop()!;
       for (const part of parts) yield line(part);
     }
@@ -43,6 +44,7 @@ export async function* splitLines(stream: Readable, name: string): AsyncGenerato
     if (cause instanceof Error && "code" in cause && !(cause instanceof MatryoshkaError)) {
       throw new MatryoshkaError("ERR_FILE", `Expected a readable file at ${name}: ${cause.message}`, { cause });
     }
+    if (cause instanceof RangeError) throw malformed(`${name}:${number + 1}`, "lines", rest);
     throw cause;
   }
   if (rest !== "") yield line(rest);

@@ -44,7 +44,8 @@ const KINDS: Readonly<Record<string, Measure["kind"]>> = {
 /** Parses "nDCG@10", "MRR@10", "MAP", "recall@100", "success@1", "precision@5", in any case; no "@k" is the whole ranking. */
 export function parseMeasure(name: string): Measure {
   const match = /^([a-z]+)(?:@(\d+))?$/i.exec(name.trim());
-  const kind = match && KINDS[match[1]!.toLowerCase()];
+  const word = match?.[1]?.toLowerCase() ?? "";
+  const kind = Object.hasOwn(KINDS, word) ? KINDS[word] : undefined;
   const k = match?.[2] === undefined ? Number.POSITIVE_INFINITY : Number(match[2]);
   if (!kind || k < 1) {
     throw new MatryoshkaError(

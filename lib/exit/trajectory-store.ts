@@ -2,8 +2,8 @@
  * Trajectories on disk: one JSON line a query behind a header that says what made them. A finished query is on disk
  * before the next begins, so a killed run loses at most the query it was at, and the next run goes on from there.
  */
-import { appendFileSync, closeSync, ftruncateSync, openSync, readFileSync } from "node:fs";
-import { MatryoshkaError } from "../errors.js";
+import { appendFileSync, closeSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { cannotWrite, MatryoshkaError } from "../errors.js";
 import { malformed } from "../eval/lines.js";
 import { checkTrajectory, type Trajectory, type TrajectorySet } from "./trajectory.js";
 
@@ -35,7 +35,7 @@ export class TrajectoryStore {
     try {
       descriptor = openSync(path, "a+");
     } catch (cause) {
-      throw new MatryoshkaError("ERR_FILE", `Expected to be able to write trajectories to ${path}`, { cause });
+      throw cannotWrite(path, cause);
     }
     try {
       const store = new TrajectoryStore(path, [...layers], descriptor);
@@ -88,20 +88,37 @@ export class TrajectoryStore {
   }
 
   private append(line: string): void {
-    appendFileSync(this.descriptor, `${line}\n`);
+    try {
+      appendFileSync(this.descriptor, `${line}\n`);
+    } catch (cause) {
+      throw cannotWrite(this.path, cause);
+    }
   }
 }
 
 /** Complete lines, the bytes they take, and what follows the last of them. */
 function readWhole(path: string): { lines: string[]; complete: number; rest: string } {
-  const bytes = readFileSync(path);
-  const lines: string[] = [];
-  let complete = 0;
-  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, complete)) {
-    lines.push(bytes.toString("utf8", complete, end));
-    complete = end + 1;
+  const descriptor = openSync(path, "r");
+  try {
+    // In parts: a file may be larger than the largest buffer.
+    const part = Buffer.alloc(1 << 22);
+    const lines: string[] = [];
+    let complete = 0;
+    let rest = Buffer.alloc(0);
+    for (let read = readSync(descriptor, part); read > 0; read = readSync(descriptor, part)) {
+      rest = Buffer.concat([rest, part.subarray(0, read)]);
+      let start = 0;
+      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10, start)) {
+        lines.push(rest.toString("utf8", start, end));
+        start = end + 1;
+      }
+      complete += start;
+      rest = rest.subarray(start);
+    }
+    return { lines, complete, rest: rest.toString("utf8") };
+  } finally {
+    closeSync(descriptor);
   }
-  return { lines, complete, rest: bytes.toString("utf8", complete) };
 }
 
 function notOurs(path: string, line: string): MatryoshkaError {

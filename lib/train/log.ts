@@ -4,10 +4,9 @@
  * A checkpoint knows how long the log was, and resuming cuts it back to that, so that each step stands there once.
  */
 import { closeSync, createReadStream, fstatSync, fsyncSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { MatryoshkaError } from "../errors.js";
+import { cannotWrite, MatryoshkaError } from "../errors.js";
 import { splitLines } from "../eval/lines.js";
 import type { NativeStepResult } from "../native-trainer.js";
-import { cannotWrite } from "../write-whole.js";
 
 /** Steps count from 1 here: `step` have been done. */
 export interface StepRecord extends Pick<NativeStepResult, "loss" | "perExit" | "gradNorm" | "applied" | "tokens"> {
