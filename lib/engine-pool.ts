@@ -20,12 +20,13 @@ export class EnginePool implements NativeEngine {
   /** At least one engine; all are closed with the pool. */
   constructor(engines: readonly NativeEngine[]) {
     this.#members = engines.map((engine) => ({ engine, load: 0 }));
-    this.ready = Promise.all(engines.map(({ ready }) => ready)).then((infos) => ({
-      ...infos[0]!,
-      backend: infos.map(({ backend }) => backend).join(" + "),
-    }));
-    // Whoever waits for `ready` hears of the first failure; the others' are no news.
-    for (const { ready } of engines) ready.catch(() => {});
+    // All of them, also where one fails at once: closing an engine waits for what it is loading.
+    this.ready = Promise.allSettled(engines.map(({ ready }) => ready)).then((settled) => {
+      const failed = settled.find((each) => each.status === "rejected");
+      if (failed) throw failed.reason;
+      const infos = settled.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+      return { ...infos[0]!, backend: infos.map(({ backend }) => backend).join(" + ") };
+    });
   }
 
   get size(): number {

@@ -148,7 +148,7 @@ describe("rerankMany", () => {
     for await (const _ of reranker.rerankMany(slow)) break;
     expect(closed).toBe(false);
     answer();
-    await setTimeout(10);
+    await new Promise((resolve) => setTimeout(resolve, 10));
     expect({ closed, asked }).toEqual({ closed: true, asked: 1 });
   });
 

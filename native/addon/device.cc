@@ -58,7 +58,7 @@ std::unique_ptr<Backend> make_backend(const std::shared_ptr<const Checkpoint>& c
 
 std::unique_ptr<cuda::Stream> make_stream(const Options& options) {
   const bool emulated = named<bool>(options.device, "device", "ERR_UNSUPPORTED_DEVICE", {{"cuda", false}, {"emulator", true}});
-  return emulated ? cuda::make_emulator_stream() : cuda::make_gpu_stream(options.gpu);
+  return emulated ? cuda::make_emulator_stream() : cuda::make_gpu_stream(options.gpu, to_element(options));
 }
 
 cuda::ElementType to_element(const Options& options) {

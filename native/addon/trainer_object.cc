@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 
@@ -83,8 +84,13 @@ class TrainerObject final : public Napi::ObjectWrap<TrainerObject> {
     channel_->owner = this;
     completions_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "matryoshka.trainer", 0, 1);
     completions_.Unref(env);
+    try {
+      thread_ = std::make_unique<SerialThread>();
+    } catch (const std::system_error& error) {
+      completions_.Release();
+      throw coded(env, "ERR_INTERNAL", std::string("Expected the system to start a thread but it said: ") + error.what());
+    }
     napi_add_env_cleanup_hook(env, on_environment_end, this);
-    thread_ = std::make_unique<SerialThread>();
     info.This().As<Napi::Object>().Set("ready", submit(env, [directory, options, channel = channel_](std::unique_ptr<train::Trainer>& trainer) -> Settle {
       const auto checkpoint = Checkpoint::open_encoder(directory);
       trainer = std::make_unique<train::Trainer>(directory, options);

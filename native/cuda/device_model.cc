@@ -58,7 +58,7 @@ class Uploader {
         for (int c = 0; c < columns.places(); ++c)
           if (const int s = columns.source(c); s >= 0) put(source[s], type_, &slab_[row_bytes * r + c * bytes_of(type_)]);
       }
-      stream_.upload(to + row_bytes * first, slab_.data(), slab_.size());
+      upload(to + row_bytes * first, slab_.data(), slab_.size());
     }
     return to;
   }
@@ -75,12 +75,12 @@ class Uploader {
     }
     for (int r = 0; r < rows.places(); ++r)
       if (const int s = rows.source(r); s >= 0) padded[r] = source[s];
-    stream_.upload(to, padded.data(), padded.size() * sizeof(float));
+    upload(to, padded.data(), padded.size() * sizeof(float));
     return to;
   }
   float* floats(const std::vector<float>& values) {
     float* const to = carver_.take<float>(values.size());
-    if (writes_) stream_.upload(to, values.data(), values.size() * sizeof(float));
+    if (writes_) upload(to, values.data(), values.size() * sizeof(float));
     return to;
   }
   DeviceModel::Linear linear(const LinearSource& source, Axis rows, Axis columns) {
@@ -90,6 +90,11 @@ class Uploader {
 
  private:
   static constexpr size_t kSlab = size_t{4} << 20;
+  /// Waits, since what is copied from is not staging memory, and is used again.
+  void upload(void* to, const void* from, size_t bytes) {
+    stream_.upload(to, from, bytes);
+    stream_.wait(stream_.mark());
+  }
   static int rows_of(const Tensor& tensor, int columns) { return static_cast<int>(tensor.count() / columns); }
 
   Stream& stream_;

@@ -1,6 +1,7 @@
 #include "cuda/plugin_stream.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -29,7 +30,10 @@ Loaded load() {
   loaded.file = own_folder() + "/matryoshka_cuda.so";
   void* const object = dlopen(loaded.file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!object) {
-    loaded.reason = "the CUDA part is not built: run `npm run build:cuda` where nvcc is installed";
+    const char* const error = dlerror();
+    const bool built = access(loaded.file.c_str(), F_OK) == 0;
+    loaded.reason = built ? std::string("the CUDA part cannot be loaded: ") + (error ? error : loaded.file)
+                          : "the CUDA part is not built: run `npm run build:cuda` where nvcc is installed";
     return loaded;
   }
   const auto entry = reinterpret_cast<PluginEntry>(dlsym(object, "matryoshka_cuda_plugin"));
@@ -47,10 +51,17 @@ const Loaded& loaded() {
 
 class PluginStream final : public Stream {
  public:
-  PluginStream(const Plugin& plugin, int index) : plugin_(plugin), index_(index) {
+  PluginStream(const Plugin& plugin, int index, ElementType type) : plugin_(plugin), index_(index) {
     PluginDevice device;
     check(plugin_.device(index, &device));
     name_ = device.name;
+    const auto needs = [&](int capability, const char* code, const char* what) {
+      if (device.capability < capability)
+        throw Error(code, std::string("Expected a GPU of compute capability ") + what + " but cuda:" + std::to_string(index) + ", " + name_ + ", has " +
+                              std::to_string(device.capability / 10) + "." + std::to_string(device.capability % 10));
+    };
+    needs(75, "ERR_UNSUPPORTED_DEVICE", "7.5 or later");
+    if (type == ElementType::bf16) needs(80, "ERR_UNSUPPORTED_DTYPE", "8.0 or later for bf16 (f16 needs 7.5)");
     check(plugin_.open(index, &stream_));
   }
   ~PluginStream() override { plugin_.close(stream_); }
@@ -97,7 +108,7 @@ class PluginStream final : public Stream {
     for (size_t i = 0; i < sequence.size(); ++i) launches_.push_back({&sequence.kernel(i), sequence.args(i)});
   }
   void check(const char* error) const {
-    if (error) throw Error("ERR_INTERNAL", "GPU " + std::to_string(index_) + " failed while " + error + ". Open the model anew, or use device cpu");
+    if (error) throw Error("ERR_INTERNAL", "GPU " + std::to_string(index_) + " failed while " + error + ". Open the model anew; where that fails too, start the process anew, or use device cpu");
   }
   void* allocated(const char* (*allocate)(void*, size_t, void**, bool*), size_t bytes, const char* whose) const {
     void* memory = nullptr;
@@ -146,12 +157,16 @@ Gpus find_gpus() {
   return gpus;
 }
 
-std::unique_ptr<Stream> make_gpu_stream(int index) {
-  const Gpus gpus = find_gpus();
-  if (gpus.devices.empty()) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected a GPU for device cuda but " + gpus.reason);
-  for (const Gpu& gpu : gpus.devices)
-    if (gpu.index == index) return std::make_unique<PluginStream>(*loaded().plugin, index);
-  throw Error("ERR_UNSUPPORTED_DEVICE", "Expected one of the " + std::to_string(gpus.devices.size()) + " GPUs for device cuda:" + std::to_string(index));
+std::unique_ptr<Stream> make_gpu_stream(int index, ElementType type) {
+  // Only this one is touched: a look at each would leave a context on all of them.
+  const Plugin* const plugin = loaded().plugin;
+  std::string reason = loaded().reason;
+  int count = 0, driver = 0;
+  if (plugin)
+    if (const char* error = plugin->devices(&count, &driver)) reason = error;
+  if (count == 0) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected a GPU for device cuda but " + (reason.empty() ? "no CUDA device is visible" : reason));
+  if (index >= count) throw Error("ERR_UNSUPPORTED_DEVICE", "Expected one of the " + std::to_string(count) + " GPUs for device cuda:" + std::to_string(index));
+  return std::make_unique<PluginStream>(*plugin, index, type);
 }
 
 }  // namespace matryoshka::cuda

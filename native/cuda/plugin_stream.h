@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/element_type.h"
 #include "cuda/stream.h"
 
 namespace matryoshka::cuda {
@@ -29,7 +30,7 @@ struct Gpus {
 /// Loads the CUDA object, beside the addon, on first use. Never throws.
 Gpus find_gpus();
 
-/// Throws ERR_UNSUPPORTED_DEVICE with the reason.
-std::unique_ptr<Stream> make_gpu_stream(int index);
+/// Throws ERR_UNSUPPORTED_DEVICE with the reason, ERR_UNSUPPORTED_DTYPE where that GPU does not multiply `type`.
+std::unique_ptr<Stream> make_gpu_stream(int index, ElementType type);
 
 }  // namespace matryoshka::cuda

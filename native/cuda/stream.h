@@ -34,7 +34,7 @@ class Stream {
   virtual void* allocate_staging(size_t bytes) = 0;
   virtual void release_staging(void* memory) = 0;
 
-  /// Host to device. Staging memory must stay as it is until the copy has run; other memory is free on return.
+  /// Host to device. The memory must stay as it is until the copy has run.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, uint8_t value, size_t bytes) = 0;
   /// All of it, one after the other; a GPU captures a sequence once and replays it as a graph from then on.

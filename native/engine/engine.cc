@@ -27,6 +27,9 @@ void Engine::stop() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
+  running_.clear();
+  queue_.clear();
+  model_ = {};
 }
 
 void Engine::loop(const Load& load) {

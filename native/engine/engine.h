@@ -43,7 +43,7 @@ class Engine {
   ~Engine() { stop(); }
 
   void submit(std::shared_ptr<Job> job);
-  /// Cancels what is under way, drops what waits, and joins the thread. Idempotent; call it from one thread.
+  /// Cancels what is under way, drops what waits, joins the thread and frees the model. Idempotent; call it from one thread.
   void stop();
 
  private:
