@@ -24,6 +24,7 @@ DEPTHS = [4, 6, 8, 12]
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 encoder = AutoModel.from_pretrained(MODEL, add_pooling_layer=False, dtype=torch.float32).eval()
 heads = load_file(os.path.join(MODEL, "matryoshka.safetensors"))
+CONDITIONED = json.load(open(os.path.join(MODEL, "matryoshka.json")))["head"] == "query"
 MATCH = json.load(open(os.path.join(MODEL, "matryoshka.json"))).get("tokenTypes") == "match"
 
 
@@ -48,6 +49,8 @@ def scores(query, documents):
     a = encode(query, 128)
     pairs = [(a, encode(document, 256 - 3 - len(a))) for document in documents]
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    alone = torch.tensor([[cls, *a, sep]])
+    query_states = encoder(alone, torch.ones_like(alone), torch.zeros_like(alone), output_hidden_states=True).hidden_states
     out = torch.zeros(len(pairs), len(DEPTHS))
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))
     for start in range(0, len(order), 16):
@@ -67,6 +70,8 @@ def scores(query, documents):
         states = encoder(ids, mask, types, output_hidden_states=True).hidden_states
         for column, layer in enumerate(DEPTHS):
             weight, bias = heads[f"exit.{layer}.weight"].float().view(-1), heads[f"exit.{layer}.bias"].float()
+            if CONDITIONED:
+                weight = weight + heads[f"exit.{layer}.query.weight"].float() @ query_states[layer][0, 0]
             out[chosen, column] = states[layer][:, 0] @ weight + bias
     return out
 

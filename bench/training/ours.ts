@@ -16,7 +16,17 @@ const { list, steps } = JSON.parse(readFileSync(process.argv[2]!, "utf8")) as {
 };
 const model = fileURLToPath(new URL("../../models/default", import.meta.url));
 const trainer = new (native().Trainer)(model, {
-  ...{ threads: 2, isa: "", dtype: "bf16", seed: 1, turnTokens: 8192, recompute: false, layerDropout: 0 },
+  // PyTorch's side has linear heads.
+  ...{
+    head: "linear" as const,
+    threads: 2,
+    isa: "",
+    dtype: "bf16",
+    seed: 1,
+    turnTokens: 8192,
+    recompute: false,
+    layerDropout: 0,
+  },
   ...{ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, clip: 1 },
 });
 const { exitLayers } = await trainer.ready;
