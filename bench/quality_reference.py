@@ -24,8 +24,9 @@ DEPTHS = [4, 6, 8, 12]
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 encoder = AutoModel.from_pretrained(MODEL, add_pooling_layer=False, dtype=torch.float32).eval()
 heads = load_file(os.path.join(MODEL, "matryoshka.safetensors"))
-CONDITIONED = json.load(open(os.path.join(MODEL, "matryoshka.json")))["head"] == "query"
-MATCH = json.load(open(os.path.join(MODEL, "matryoshka.json"))).get("tokenTypes") == "match"
+SETTINGS = json.load(open(os.path.join(MODEL, "matryoshka.json")))
+CONDITIONED = SETTINGS["head"] == "query"
+MATCH = SETTINGS.get("tokenTypes") == "match"
 
 
 def unmarked():
@@ -111,7 +112,6 @@ for name in sys.argv[1:]:
     sets[name] = [round(sum(values) / len(values), 4) for values in found]
     print(name, *sets[name], file=sys.stderr, flush=True)
 files = sorted(name for name in os.listdir(MODEL) if name == "config.json" or name.endswith(".safetensors"))
-settings = json.load(open(os.path.join(MODEL, "matryoshka.json")))
-kept = json.dumps([settings.get(key) for key in ("exitLayers", "head", "compensation", "tokenTypes")], separators=(",", ":"))
+kept = json.dumps([SETTINGS.get(key) for key in ("exitLayers", "head", "compensation", "tokenTypes")], separators=(",", ":"))
 digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files) + kept.encode()).hexdigest()
 print(json.dumps({"modelHash": digest, "layers": DEPTHS, "sets": sets}, indent=1))

@@ -10,6 +10,7 @@ import { Output } from "../dist/cli/output.js";
 import { trajectories } from "../dist/cli/trajectories.js";
 import { readSplit } from "../dist/eval/beir.js";
 import type { Qrels } from "../dist/eval/qrels.js";
+import { spread } from "../dist/eval/spread.js";
 import { type Run, readRun } from "../dist/eval/trec-run.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
 import { fingerprint } from "../dist/fingerprint.js";
@@ -66,9 +67,7 @@ export async function calibrationLists(): Promise<List[]> {
     const directory = join(DATA, name);
     const run = await readRun(join(directory, "runs", "bm25.train.trec"));
     const queries = [...run].filter(([, entries]) => entries.length > 10).map(([query]) => query);
-    const wanted = new Set(
-      Array.from({ length: POOL_QUERIES }, (_, i) => queries[Math.floor((i * queries.length) / POOL_QUERIES)]!),
-    );
+    const wanted = new Set(spread(queries, POOL_QUERIES));
     const own = await beirLists(directory, only(run, wanted), { depth: CANDIDATES });
     lists.push(...own.map((list) => ({ ...list, query: `${name}-${list.query}`, group: name })));
   }

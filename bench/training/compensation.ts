@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { beirLists } from "../../dist/cli/lists.js";
 import { depthReport, ruleReport } from "../../dist/cli/report.js";
+import { spread } from "../../dist/eval/spread.js";
 import { readRun } from "../../dist/eval/trec-run.js";
 import { fingerprint } from "../../dist/fingerprint.js";
 import { Reranker } from "../../dist/index.js";
@@ -42,7 +43,7 @@ async function traffic(file: string): Promise<void> {
   for (const [name, run] of Object.entries(LEARNT)) {
     const directory = join(train, name);
     const entries = [...(await readRun(join(directory, "runs", run)))];
-    const some = new Map(Array.from({ length: LISTS }, (_, i) => entries[Math.floor((i * entries.length) / LISTS)]!));
+    const some = new Map(spread(entries, LISTS));
     for (const { text, documents } of await beirLists(directory, some, { depth: 30 }))
       lines.push(JSON.stringify({ query: text, documents: documents.map((each) => each.text) }));
   }

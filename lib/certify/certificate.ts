@@ -168,7 +168,8 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
       "groups",
       groups === undefined ||
         (typeof groups === "object" &&
-          Object.values(groups ?? [null]).every((g) => g?.scale === null || number(g?.scale, 0, 3.4e38))),
+          groups !== null &&
+          Object.values(groups).every((g) => g?.scale === null || number(g?.scale, 0, 3.4e38))),
       "{ name: { n, scale } }",
     );
     const points = c.frontier as { scale?: unknown; compute?: unknown }[] | undefined;

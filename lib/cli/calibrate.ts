@@ -111,16 +111,16 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
 type Settings = ReturnType<typeof read>;
 
 function read(values: Values) {
-  const [delta = 0.05, more] =
-    text(values, "delta") === "none" ? [null] : numbers(text(values, "delta") ?? "0.05", "delta");
-  if (more !== undefined) throw new UsageError(`--delta needs one number or none, got ${text(values, "delta")}`);
+  const delta = text(values, "delta") ?? "0.05";
+  const deltas = delta === "none" ? [null] : numbers(delta, "delta");
+  if (deltas.length > 1) throw new UsageError(`--delta needs one number or none, got ${delta}`);
   const maxLength = count(values, "max-length");
   return {
     ...candidateSource(values),
     widths: choice(values, "widths", ["layer", "document"]) ?? "document",
     ks: numbers(text(values, "k") ?? "10", "k"),
     alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
-    delta,
+    delta: deltas[0] as number | null,
     groupBy: text(values, "group-by"),
     seed: text(values, "seed") ?? 1,
     score: maxLength === undefined ? {} : { maxLength },

@@ -6,6 +6,7 @@ import { type ExitData, fitCompensationNetwork } from "../compensate/fit.js";
 import type { CompensationTensors } from "../compensate/network.js";
 import { writeCompensation } from "../compensate/write.js";
 import { MatryoshkaError } from "../errors.js";
+import { spread } from "../eval/spread.js";
 import { inOrder } from "../in-order.js";
 import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
@@ -22,7 +23,7 @@ import {
   UsageError,
   type Values,
 } from "./command.js";
-import { type List, spread } from "./lists.js";
+import type { List } from "./lists.js";
 import type { Output } from "./output.js";
 
 /** Lists that are scored at once: the engine never waits for the next. */

@@ -7,6 +7,7 @@ import { cannotWrite, MatryoshkaError } from "../errors.js";
 import { readCorpus, readQueries, readSplit } from "../eval/beir.js";
 import { parseMeasure, STANDARD_MEASURES, trecOrder, trecRankings } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
+import { spread } from "../eval/spread.js";
 import { formatRun, type Run, readRun } from "../eval/trec-run.js";
 import { fingerprint } from "../fingerprint.js";
 import { readCertificates } from "../model-info.js";
@@ -29,7 +30,7 @@ import {
   type Values,
 } from "./command.js";
 import { EXIT_HELP, parseExit } from "./exit.js";
-import { beirLists, spread } from "./lists.js";
+import { beirLists } from "./lists.js";
 import type { Output } from "./output.js";
 import {
   type DepthReport,

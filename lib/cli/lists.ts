@@ -119,9 +119,3 @@ function jsonList(line: Line, depth: number, groupBy: string | undefined): List 
     ...(group !== undefined && { group }),
   };
 }
-
-/** `n` of the lists, evenly over all. */
-export function spread<T>(lists: readonly T[], n: number): T[] {
-  const wanted = Math.min(n, lists.length);
-  return Array.from({ length: wanted }, (_, i) => lists[Math.floor((i * lists.length) / wanted)]!);
-}

@@ -6,6 +6,7 @@ import { MatryoshkaError } from "../errors.js";
 import { known, passageText, readCorpus, readQueries, readSplit } from "../eval/beir.js";
 import { evaluate, trecOrder } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
+import { spread } from "../eval/spread.js";
 import { candidates, readRun } from "../eval/trec-run.js";
 import type { NativeTrainer } from "../native-trainer.js";
 import { type ScoringList, scoreLists } from "./score-lists.js";
@@ -39,8 +40,7 @@ export async function openValidation(
       "ERR_INVALID_ARGUMENT",
       `${join(directory, file)}: expected at least one query that ${split} judges, got ${run.size} of which none is`,
     );
-  const n = Math.min(most, judged.length);
-  const chosen = Array.from({ length: n }, (_, i) => judged[Math.floor((i * judged.length) / n)]!);
+  const chosen = spread(judged, most);
   const ids = new Map(chosen.map((query) => [query, candidates(run.get(query)!, depth).map(({ id }) => id)]));
   const texts = await readQueries(join(directory, "queries.jsonl"));
   const corpus = await readCorpus(join(directory, "corpus.jsonl"), new Set([...ids.values()].flat()));

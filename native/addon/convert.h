@@ -3,6 +3,9 @@
 
 #include <napi.h>
 
+#include <string>
+#include <system_error>
+
 #include "cuda/plugin_stream.h"
 #include "engine/engine.h"
 #include "model/error.h"
@@ -34,6 +37,17 @@ auto translated(Napi::Env env, Body body) -> decltype(body()) {
     throw coded(env, error.code(), error.what());
   } catch (const std::bad_alloc&) {
     throw coded(env, "ERR_OUT_OF_MEMORY", "Expected enough memory to copy the batch but the system gave none");
+  }
+}
+
+/// What `make` starts a thread for. Where the system starts none, lets `completions` go and throws.
+template <typename Make>
+auto with_thread(Napi::Env env, Napi::ThreadSafeFunction& completions, Make make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const std::system_error& error) {
+    completions.Release();
+    throw coded(env, "ERR_INTERNAL", std::string("Expected the system to start a thread but it said: ") + error.what());
   }
 }
 

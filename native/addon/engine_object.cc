@@ -2,7 +2,6 @@
 
 #include <memory>
 #include <optional>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 
@@ -31,16 +30,13 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     channel_->ready.emplace(env);
     info.This().As<Napi::Object>().Set("ready", channel_->ready->Promise());
     completions_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "matryoshka.engine", 0, 1);
-    try {
-      engine_ = std::make_unique<Engine>([directory, options] { return load(directory, options); },
-                                         [this, channel = channel_](const Engine::Model* model, const std::string& code, const std::string& message) {
-                                           report_ready(channel, model, code, message);
-                                         },
-                                         [this, channel = channel_](std::shared_ptr<Job> job) { report_done(channel, std::move(job)); });
-    } catch (const std::system_error& error) {
-      completions_.Release();
-      throw coded(env, "ERR_INTERNAL", std::string("Expected the system to start a thread but it said: ") + error.what());
-    }
+    engine_ = with_thread(env, completions_, [&] {
+      return std::make_unique<Engine>([directory, options] { return load(directory, options); },
+                                      [this, channel = channel_](const Engine::Model* model, const std::string& code, const std::string& message) {
+                                        report_ready(channel, model, code, message);
+                                      },
+                                      [this, channel = channel_](std::shared_ptr<Job> job) { report_done(channel, std::move(job)); });
+    });
     napi_add_env_cleanup_hook(env, on_environment_end, this);
     Ref();  // until ready settles: a busy engine is not collected and keeps the process alive
   }
@@ -115,7 +111,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
   void stop() {
     if (stopped_) return;
     stopped_ = true;
-    if (engine_) engine_->stop();
+    engine_->stop();
     channel_->checkpoint.reset();
     channel_->owner = nullptr;
     completions_.Release();

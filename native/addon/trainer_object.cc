@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <unordered_map>
 
@@ -84,12 +83,7 @@ class TrainerObject final : public Napi::ObjectWrap<TrainerObject> {
     channel_->owner = this;
     completions_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "matryoshka.trainer", 0, 1);
     completions_.Unref(env);
-    try {
-      thread_ = std::make_unique<SerialThread>();
-    } catch (const std::system_error& error) {
-      completions_.Release();
-      throw coded(env, "ERR_INTERNAL", std::string("Expected the system to start a thread but it said: ") + error.what());
-    }
+    thread_ = with_thread(env, completions_, [] { return std::make_unique<SerialThread>(); });
     napi_add_env_cleanup_hook(env, on_environment_end, this);
     info.This().As<Napi::Object>().Set("ready", submit(env, [directory, options, channel = channel_](std::unique_ptr<train::Trainer>& trainer) -> Settle {
       const auto checkpoint = Checkpoint::open_encoder(directory);
