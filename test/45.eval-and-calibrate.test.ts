@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { addCertificates, assertCanHold } from "../lib/certify/write.js";
 import type { Report } from "../lib/cli/eval.js";
 import { lock } from "../lib/cli/lock.js";
@@ -330,6 +330,16 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     const { pid } = spawnSync(process.execPath, ["--version"]);
     beir.file("mine.lock", String(pid));
     lock(path).release();
+    // While this one was looking another took the stale file's place.
+    beir.file("mine.lock", String(pid));
+    const read = vi.spyOn(process, "kill").mockImplementationOnce(() => {
+      beir.file("mine.lock", String(process.ppid));
+      throw new Error("no such process");
+    });
+    expect(() => lock(path)).toThrow(`process ${process.ppid} is writing to it`);
+    read.mockRestore();
+    expect(readFileSync(`${path}.lock`, "utf8")).toBe(String(process.ppid));
+    rmSync(`${path}.lock`);
     // In a container whoever was killed had this process's own number, and it never held the file.
     beir.file("mine.lock", String(process.pid));
     lock(path).release();

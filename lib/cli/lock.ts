@@ -1,19 +1,21 @@
 /**
  * Keeps a file to one process at a time, without outliving a process that was killed.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { MatryoshkaError } from "../errors.js";
 
 /**
- * Holds `path` + ".lock" until `release` is called. Throws `ERR_FILE` while a living process holds it; `option` is where
- * its message sends the user.
+ * Holds `path` + ".lock" until `release` is called, in a directory that it makes where there is none. Throws `ERR_FILE`
+ * while a living process holds it; `option` is where its message sends the user.
  */
 export function lock(path: string, option = "--store"): { release(): void } {
   const file = `${path}.lock`;
+  makeDirectory(dirname(path), option);
   if (!take(file)) {
     const holder = read(file);
     if (holder === undefined || isAlive(holder, file)) throw inUse(path, holder, option);
-    rmSync(file, { force: true });
+    clear(file, holder);
     if (!take(file)) throw inUse(path, read(file), option);
   }
   held.add(file);
@@ -22,6 +24,30 @@ export function lock(path: string, option = "--store"): { release(): void } {
     rmSync(file, { force: true });
   };
   return { release };
+}
+
+/** Removes what `holder` left. Of several that try at once one moves the file away, and no other's new one is lost. */
+function clear(file: string, holder: number): void {
+  const moved = `${file}.${process.pid}`;
+  try {
+    renameSync(file, moved);
+    if (read(moved) !== holder) linkSync(moved, file);
+  } catch {
+    // Somebody was faster: whoever has the file now holds it.
+  }
+  rmSync(moved, { force: true });
+}
+
+function makeDirectory(directory: string, option: string): void {
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (cause) {
+    throw new MatryoshkaError(
+      "ERR_FILE",
+      `Expected to be able to write to ${directory}: ${(cause as Error).message}. Choose another with ${option}.`,
+      { cause },
+    );
+  }
 }
 
 /** This process's own. In a container, whoever was killed may have had the number that this one has now. */

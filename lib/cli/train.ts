@@ -1,7 +1,6 @@
 /**
  * `matryoshka train`: an encoder and lists in, a layer-wise reranker and a report of how it came about out.
  */
-import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { MatryoshkaError } from "../errors.js";
@@ -90,7 +89,6 @@ async function sit(
   signal: AbortSignal,
 ): Promise<void> {
   const config = await readConfig(file, init);
-  await makeDirectory(out);
   const { release } = lock(logPath(out), "--out");
   let opened: OpenTrainer | undefined;
   let run: TrainRun | undefined;
@@ -198,16 +196,4 @@ function withoutPlaces(config: TrainConfig): TrainConfig {
 
 function words({ name, lists, candidates, skipped }: ListSource["summary"][number]): string {
   return `${name}: ${lists} lists, ${candidates} candidates${skipped > 0 ? `, ${skipped} skipped` : ""}`;
-}
-
-async function makeDirectory(directory: string): Promise<void> {
-  try {
-    await mkdir(directory, { recursive: true });
-  } catch (cause) {
-    throw new MatryoshkaError(
-      "ERR_FILE",
-      `Expected to be able to write to ${directory}: ${(cause as Error).message}. Choose another with --out.`,
-      { cause },
-    );
-  }
 }

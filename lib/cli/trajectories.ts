@@ -2,11 +2,9 @@
  * One full-depth pass over lists, kept on disk: whatever a killed run finished, the next one does not score again.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Fingerprint } from "../certify/certificate.js";
-import { MatryoshkaError } from "../errors.js";
 import { interleave, type TrajectorySet } from "../exit/trajectory.js";
 import { type Conditions, TrajectoryStore } from "../exit/trajectory-store.js";
 import { inOrder } from "../in-order.js";
@@ -47,7 +45,6 @@ export async function trajectories(
   const layers = reranker.info.exitLayers;
   const conditions: Conditions = { ...fingerprint, backend: backend(reranker), data: digest(serialized(lists)) };
   const file = `${name.replace(/[^\w.-]+/g, "-")}-${digest([JSON.stringify([layers, conditions])]).slice(0, 16)}.jsonl`;
-  makeDirectory(directory);
   const path = join(directory, file);
   const { release } = lock(path);
   let store: TrajectoryStore | undefined;
@@ -128,16 +125,4 @@ function digest(parts: Iterable<string>): string {
 
 function cacheDirectory(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "matryoshka-rerank");
-}
-
-function makeDirectory(directory: string): void {
-  try {
-    mkdirSync(directory, { recursive: true });
-  } catch (cause) {
-    throw new MatryoshkaError(
-      "ERR_FILE",
-      `Expected to be able to write to ${directory}: ${(cause as Error).message}. Choose another with --store.`,
-      { cause },
-    );
-  }
 }
