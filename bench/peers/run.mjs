@@ -42,7 +42,8 @@ const CONTENDERS = [
 bootstrap();
 if (!existsSync(join(here, "node_modules", ".package-lock.json"))) {
   console.error("Installing the peers …");
-  const { status } = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts"], {
+  // Not `npm ci`: it fails where a registry's mirror lacks a package for another platform.
+  const { status } = spawnSync("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"], {
     cwd: here,
     stdio: ["ignore", 2, 2],
     shell: process.platform === "win32",
