@@ -63,9 +63,13 @@ export interface NativeExitHead {
   /** Estimate of the final score = slope × (compensated) logit + offset. Default to 1 and 0. */
   readonly slope?: number;
   readonly offset?: number;
-  /** Half-width per unit of scale = width + trend × |estimate − estimate at the rule's previous exit|. */
+  /**
+   * Half-width per unit of scale = width × unit + trend × |estimate − estimate at the rule's previous exit| + spread × the
+   * list's spread; see native/engine/exit_rule.h. Default to 0.
+   */
   readonly width?: number;
   readonly trend?: number;
+  readonly spread?: number;
   /** confidence: stop where |estimate| (or, over the list, the largest softmax weight) exceeds it. Defaults to ∞. */
   readonly sure?: number;
 }

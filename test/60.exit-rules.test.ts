@@ -51,10 +51,19 @@ const scenario = fc
             offset: fc.float({ min: -2, max: 2, noNaN: true }),
             width: positive,
             trend: fc.option(positive, { nil: 0 }),
+            spread: fc.option(positive, { nil: undefined, freq: 1 }),
           }),
           { minLength: exits, maxLength: exits },
         )
-        .map((heads) => heads.map((each, j): ExitHead => ({ ...each, layer: 2 * j + 1 }))),
+        .map((heads) =>
+          heads.map(
+            ({ spread, ...each }, j): ExitHead => ({
+              ...each,
+              layer: 2 * j + 1,
+              ...(spread !== undefined && { spread }),
+            }),
+          ),
+        ),
     }),
   );
 
@@ -83,6 +92,28 @@ describe("the top-k rule", () => {
     expect(stopped(topK(2, 0.1, head(1), head(2)), list, [1, 2, 3])).toEqual([2, 3, 3, 1]);
     // With a trend the first document's fall from 9 to 1 widens its interval by as much, and it stays.
     expect(stopped(topK(2, 0.1, head(1), head(2, 1, 10)), list, [1, 2, 3])).toEqual([3, 3, 3, 1]);
+  });
+
+  it("widens with how far the list's changes part from its first exit to its second, where it only measures", () => {
+    const rows = [
+      [9, 9, 9],
+      [5, 5, 5],
+      [0, 0, 0],
+    ];
+    const exits = [head(1), { ...head(2, 0.1), spread: 1 }];
+    // Nothing moved: g = 0. Nobody stops at the first exit, though without a spread two would.
+    expect(stopped(topK(1, 1, ...exits), handmade(rows), [1, 2, 3])).toEqual([3, 2, 2]);
+    expect(stopped(topK(1, 1, head(1), head(2)), handmade(rows), [1, 2, 3])).toEqual([3, 1, 1]);
+    // All rose by 7, which parts nobody; then the last by 2 more, so that 9 − 2.1 is below 5 + 2.1 but not below 2 + 2.1.
+    expect(stopped(topK(1, 1, ...exits), handmade(rows.map(([a, b, c]) => [a! - 7, b!, c!])), [1, 2, 3])).toEqual([
+      3, 2, 2,
+    ]);
+    const parted = handmade(rows.map(([a, b, c], d) => [a!, d === 2 ? 2 : b!, c!]));
+    expect(stopped(topK(1, 1, ...exits), parted, [1, 2, 3])).toEqual([3, 3, 2]);
+    // Changes that are not finite do not count; one exit alone can only measure.
+    const broken = handmade([...rows, [Number.NaN, 1, 1], [1, Number.POSITIVE_INFINITY, 1]]);
+    expect(stopped(topK(1, 1, ...exits), broken, [1, 2, 3])).toEqual([3, 2, 2, 3, 3]);
+    expect(stopped(topK(1, 1, { ...head(1), spread: 1 }), handmade(rows), [1, 3])).toEqual([3, 3, 3]);
   });
 
   it("never stops ties, lists of at most k documents, or scores that are not finite", () => {
@@ -191,12 +222,16 @@ function plain(
   const f = Math.fround;
   const exit = list.documents.map(() => layers.at(-1)!);
   let alive = list.documents.map((_, d) => d);
+  const a = (d: number, i: number): number =>
+    f(f(f(heads[i]!.slope) * list.scores[d * layers.length + i]!) + f(heads[i]!.offset));
+  const measured = heads.some(({ spread }) => spread !== undefined);
+  const changes = heads[1] ? alive.map((d) => f(a(d, 1) - a(d, 0))).filter(Number.isFinite) : [];
+  const g = changes.length > 0 ? f(Math.max(...changes) - Math.min(...changes)) : 0;
   heads.forEach((h, j) => {
-    if (alive.length <= k) return;
-    const a = (d: number, i: number): number =>
-      f(f(f(heads[i]!.slope) * list.scores[d * layers.length + i]!) + f(heads[i]!.offset));
+    if (alive.length <= k || (measured && j === 0)) return;
+    const change = (d: number) => (j > 0 ? Math.abs(f(a(d, j) - a(d, j - 1))) : 0);
     const half = (d: number): number =>
-      f(f(scale) * f(f(h.width) + f(f(h.trend) * (j > 0 ? Math.abs(f(a(d, j) - a(d, j - 1))) : 0))));
+      f(f(scale) * f(f(f(h.width) + f(f(h.trend) * change(d))) + f(f(h.spread ?? 0) * g)));
     const ends = alive.map((d) => {
       const fine = Number.isFinite(a(d, j)) && Number.isFinite(half(d));
       return { d, low: fine ? f(a(d, j) - half(d)) : -Infinity, high: fine ? f(a(d, j) + half(d)) : Infinity };
@@ -215,6 +250,9 @@ describe("the arithmetic of a decision", () => {
     const a = f(f(f(slope) * f(s)) + f(offset));
     expect(estimate({ slope, offset }, f(s))).toBe(a);
     expect(halfWidth({ layer: 1, slope, offset, width, trend }, f(change))).toBe(f(f(width) + f(f(trend) * f(change))));
+    expect(halfWidth({ layer: 1, slope, offset, width, trend, spread: 0.77 }, f(change), f(1.3), f(2.1))).toBe(
+      f(f(f(f(width) * f(1.3)) + f(f(trend) * f(change))) + f(f(0.77) * f(2.1))),
+    );
     expect(upper(a, f(0.4), scale)).toBe(f(a + f(f(scale) * f(0.4))));
     expect(lower(a, f(0.4), scale)).toBe(f(a - f(f(scale) * f(0.4))));
     // slope · s = 1 + 2^-11 + 2^-24 exactly; a fused operation would keep the last bit and return 2^-24.

@@ -15,7 +15,7 @@ import { nearDuplicates, normalize } from "../lib/certify/near-duplicates.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "../lib/certify/order-statistic.js";
 import { searchShape } from "../lib/certify/search.js";
 import { splitQueries } from "../lib/certify/split.js";
-import { fitWidths } from "../lib/certify/widths.js";
+import { fitWidths, typicalSpread, withSpread } from "../lib/certify/widths.js";
 import { idealDcg, measure, parseMeasure } from "../lib/eval/metrics.js";
 import { Random } from "../lib/eval/random.js";
 import { regularizedBeta } from "../lib/eval/special.js";
@@ -386,6 +386,41 @@ describe("fitting", () => {
         expect(trend).toBeGreaterThanOrEqual(0);
       }
     }
+  });
+
+  it("makes the list's spread a share of each width, and keeps it while searching", () => {
+    const train = synthetic({ lists: 60, m: 40, seed: "train" });
+    const shared = withSpread(train, exits);
+    const typical = typicalSpread(train, exits);
+    expect(typical).toBeGreaterThan(0);
+    shared.forEach(({ width, trend, spread }, j) => {
+      expect(width).toBeCloseTo(0.55 * exits[j]!.width, 5);
+      expect(trend).toBeCloseTo(0.55 * exits[j]!.trend, 5);
+      if (exits[j]!.trend === 0) expect(spread! * typical).toBeCloseTo(0.45 * exits[j]!.width, 4);
+    });
+    for (const { spread } of searchShape(train, [shared], K, 0.1, cost, "list")) expect(spread).toBeGreaterThan(0);
+    expect(withSpread(train, exits.slice(0, 1))).toEqual(exits.slice(0, 1));
+  });
+
+  it("holds on lists unlike those of calibration more often with the list's spread than without", () => {
+    const others = synthetic({ lists: 300, m: 40, seed: "others" });
+    // The same queries, but early exits err twice as much in them.
+    const noisier = {
+      ...others,
+      lists: others.lists.map((list) => ({
+        ...list,
+        scores: list.scores.map((s, i) => {
+          const last = list.scores[i - (i % others.layers.length) + others.layers.length - 1]!;
+          return last + 2 * (s - last);
+        }),
+      })),
+    };
+    const exact = (widths: "document" | "list"): number => {
+      const made = calibrate(synthetic({ lists: 300, m: 40, seed: "whole" }), { ...options, widths });
+      if (!made.feasible) throw new Error(made.reason);
+      return assess(noisier, topK(made.certificate.widths, made.certificate.scale), K, cost).exactTopK;
+    };
+    expect(exact("list")).toBeGreaterThan(exact("document") + 0.1);
   });
 
   it("improves a bad shape, prefers a good one, on queries it has not seen", () => {

@@ -47,12 +47,14 @@ function randomBatch(random: Random, lists: number, vocab: number): NativeBatch 
 
 function randomHeads(random: Random, spread: number): ExitHead[] {
   const layers = [1, 2, 4, 5].filter(() => random.uniform() < 0.7);
+  const measured = random.uniform() < 0.5;
   return (layers.length > 0 ? layers : [2]).map((layer) => ({
     layer,
     slope: 0.5 + random.uniform(),
     offset: random.normal(),
     width: spread * (0.05 + random.uniform()),
     trend: random.uniform() < 0.5 ? 0 : random.uniform(),
+    ...(measured && { spread: random.uniform() / 4 }),
   }));
 }
 

@@ -14,7 +14,7 @@ import { groupScales, scaleAt } from "./groups.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
 import { searchShape } from "./search.js";
 import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
-import { fitWidths, type WidthKind } from "./widths.js";
+import { fitWidths, type WidthKind, withSpread } from "./widths.js";
 
 export interface CalibrateOptions {
   readonly k: number;
@@ -27,7 +27,10 @@ export interface CalibrateOptions {
   readonly createdFrom: string;
   /** Exit layers to consider. Defaults to all before full depth. */
   readonly exits?: readonly number[];
-  /** "layer" forbids per-document widths. Defaults to "document", which uses them where TUNE says they pay. */
+  /**
+   * "layer": one width an exit. "document": per-document widths too, where TUNE says they pay. Defaults to "list": most of
+   * each width is a multiple of the list's spread, so that it holds on lists unlike those of calibration more often.
+   */
   readonly widths?: WidthKind;
   /** Defaults to 1. */
   readonly seed?: number | string;
@@ -110,13 +113,14 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
 export function fitShape(
   train: TrajectorySet,
   tune: TrajectorySet,
-  { k, alpha, cost, exits, widths = "document" }: Pick<CalibrateOptions, "k" | "alpha" | "cost" | "exits" | "widths">,
+  { k, alpha, cost, exits, widths = "list" }: Pick<CalibrateOptions, "k" | "alpha" | "cost" | "exits" | "widths">,
 ): ExitHead[] {
   const layers = exits ?? train.layers.slice(0, -1);
   const heads = fitCompensation(train, layers);
-  const kinds: WidthKind[] = widths === "layer" ? ["layer"] : ["layer", "document"];
+  const kinds = widths === "layer" ? (["layer"] as const) : (["layer", "document"] as const);
   const starts = kinds.map((kind) => fitWidths(train, layers, heads, kind));
-  return searchShape(tune, starts, k, alpha, cost, widths);
+  const shared = widths === "list" ? starts.map((exits) => withSpread(train, exits)) : starts;
+  return searchShape(tune, shared, k, alpha, cost, widths);
 }
 
 /** Throws `ERR_INVALID_ARGUMENT` for what no calibration could promise. */

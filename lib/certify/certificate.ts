@@ -161,7 +161,7 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
     need(
       "widths",
       Array.isArray(c.widths) && c.widths.every(isExitHead),
-      "a list of { layer, slope, offset, width, trend }",
+      "a list of { layer, slope, offset, width, trend, spread }",
     );
     const groups = c.groups as Record<string, { scale?: unknown } | null> | undefined;
     need(
@@ -182,12 +182,13 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
 }
 
 function isExitHead(value: unknown): boolean {
-  const { layer, slope, offset, width, trend } = (value ?? {}) as Partial<Record<keyof ExitHead, unknown>>;
+  const { layer, slope, offset, width, trend, spread = 0 } = (value ?? {}) as Partial<Record<keyof ExitHead, unknown>>;
   return (
     Number.isInteger(layer) &&
-    [slope, offset, width, trend].every(Number.isFinite) &&
+    [slope, offset, width, trend, spread].every(Number.isFinite) &&
     (layer as number) >= 1 &&
     (width as number) > 0 &&
-    (trend as number) >= 0
+    (trend as number) >= 0 &&
+    (spread as number) >= 0
   );
 }

@@ -6,7 +6,8 @@
  * k-th largest ρ_j, or 0 if that is negative; τ(d) = max_j τ_j(d); t = max_d τ(d). At any scale ≥ τ(d) document d is never
  * stopped: that takes k running documents with ρ_j > scale, and fewer than k of the whole list have that. It holds
  * document by document, whatever happens to the others, so t ≥ t_q leaves set, order and scores of the top k untouched.
- * This needs a_j(d) and c_j(d) to depend on document d alone.
+ * This needs a_j(d) and c_j(d) to be the same whoever has stopped: they depend on document d, and on exits where the whole
+ * list runs.
  *
  * Scales are float32 and the claim holds for the float32 arithmetic of estimate.ts, not just for real numbers: `upper`
  * never falls and `lower` never rises as the scale grows, rounding included, so "fewer than k" once true stays true. The

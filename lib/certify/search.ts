@@ -7,6 +7,7 @@
  * Choosing here costs no validity: CAL is never looked at.
  */
 import { type CostShape, fullFlops, stopFlops } from "../exit/cost.js";
+import { listSpread, readsSpread } from "../exit/estimate.js";
 import { exitColumns } from "../exit/replay.js";
 import type { ExitHead } from "../exit/rule.js";
 import { kthLargest } from "../exit/select.js";
@@ -33,6 +34,8 @@ interface Prepared {
   /** [exits][m], and how far each estimate moved since the exit before: 0 at the first. */
   readonly estimates: readonly Float32Array[];
   readonly changes: readonly Float64Array[];
+  /** The list's spread between the first two exits. */
+  readonly spread: number;
   /** [exits][m], left out where all are 1. */
   readonly units: readonly (Float32Array | undefined)[];
   /** [exits + 1][m] share of the list's full-depth cost when stopping there; the last row is full depth. */
@@ -56,9 +59,9 @@ interface State {
 }
 
 /**
- * Starts from the cheapest of `starts` and improves it for the top k at risk α. `"layer"` only rescales widths,
- * `"document"` also trades their constant for their per-document part. Returns at least one exit; with nothing to tune
- * on, the first of `starts`.
+ * Starts from the cheapest of `starts` and improves it for the top k at risk α. `"layer"` only rescales widths, the others
+ * also trade their constant for their per-document part; none touches the list's share, which pays elsewhere (see
+ * widths.ts). Returns at least one exit; with nothing to tune on, the first of `starts`.
  */
 export function searchShape(
   tune: TrajectorySet,
@@ -69,28 +72,42 @@ export function searchShape(
   kind: WidthKind,
 ): ExitHead[] {
   if (tune.lists.length === 0) return [...starts[0]!];
-  const begin = (heads: readonly ExitHead[]): State => {
+  /** `spread`: what the lists' was on average for the exits that the heads were made for. */
+  const begin = (heads: readonly ExitHead[], spread?: number): State => {
     const lists = tune.lists.map((list) => prepare(list, tune.layers, heads, k, cost));
-    const exits = heads.map((head, j) => shape(lists, head, j, k));
+    const now = meanSpread(lists);
+    const factor = spread !== undefined && now > 0 ? spread / now : 1;
+    const adapted = heads.map((head) => (head.spread ? { ...head, spread: head.spread * factor } : head));
+    const exits = adapted.map((_, j) => shape(lists, adapted, j, k));
     return { lists, exits, compute: objective(lists, exits, k, alpha) };
   };
-  let best = starts.map(begin).reduce((a, b) => (total(b) < total(a) ? b : a));
+  let best = starts.map((heads) => begin(heads)).reduce((a, b) => (total(b) < total(a) ? b : a));
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     const before = best;
     for (let j = best.exits.length - 1; j >= 0; j--) {
-      for (const proposal of proposals(best.exits[j]!.head, kind === "document" ? typicalChange(best.lists, j) : 0)) {
-        const exits = best.exits.with(j, shape(best.lists, proposal, j, k));
+      for (const proposal of proposals(best.exits[j]!.head, kind === "layer" ? 0 : typicalChange(best.lists, j))) {
+        const heads = best.exits.map(({ head }) => head).with(j, proposal);
+        const exits = best.exits.with(j, shape(best.lists, heads, j, k));
         const trial = { ...best, exits, compute: objective(best.lists, exits, k, alpha) };
         if (better(trial, best)) best = trial;
       }
       if (best.exits.length === 1) continue;
-      // Without exit j the next exit's change is measured from further back, so all is prepared anew.
-      const fewer = begin(best.exits.filter((_, i) => i !== j).map(({ head }) => head));
+      // Without exit j the next exit's change, and the list's spread, are measured from elsewhere, so all is prepared anew.
+      const rest = best.exits.filter((_, i) => i !== j).map(({ head }) => head);
+      const fewer = begin(rest, meanSpread(best.lists));
       if (better(fewer, best)) best = fewer;
     }
     if (best === before) break;
   }
-  return best.exits.map(({ head }) => ({ ...head, width: Math.fround(head.width), trend: Math.fround(head.trend) }));
+  return best.exits.map(({ head }) => ({
+    ...head,
+    ...{ width: Math.fround(head.width), trend: Math.fround(head.trend) },
+    ...(head.spread !== undefined && { spread: Math.fround(head.spread) }),
+  }));
+}
+
+function meanSpread(lists: readonly Prepared[]): number {
+  return lists.reduce((sum, { spread }) => sum + spread, 0) / Math.max(1, lists.length);
 }
 
 function total({ compute: [a, b] }: State): number {
@@ -115,16 +132,21 @@ function prepare(
   const changes = estimates.map((a, j) =>
     Float64Array.from(a, (value, d) => (j === 0 ? 0 : Math.abs(value - estimates[j - 1]![d]!))),
   );
+  const spread = estimates[1] ? listSpread(estimates[0]!, estimates[1]) : 0;
   const full = fullFlops(cost, list.tokens);
   const costs = [...exits.map(({ layer }) => layer), cost.layers].map((layer) =>
     Float64Array.from(list.tokens, (n) => stopFlops(cost, n, layer) / full),
   );
   const final = column(list, layers.length, layers.length - 1);
-  return { m, estimates, changes, units, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
+  return { m, estimates, changes, spread, units, costs, top: m > k ? ranked(final).slice(0, k) : new Uint32Array(0) };
 }
 
 function* proposals(exit: ExitHead, change: number): Generator<ExitHead> {
-  for (const factor of FACTORS) yield { ...exit, width: exit.width * factor, trend: exit.trend * factor };
+  const scaled = ({ width, trend, spread }: ExitHead, factor: number) => ({
+    ...{ width: width * factor, trend: trend * factor },
+    ...(spread !== undefined && { spread: spread * factor }),
+  });
+  for (const factor of FACTORS) yield { ...exit, ...scaled(exit, factor) };
   if (!(change > 0)) return;
   const typical = exit.width + exit.trend * change;
   for (const share of SHARES) yield { ...exit, width: typical * (1 - share), trend: (typical * share) / change };
@@ -144,9 +166,15 @@ function typicalChange(lists: readonly Prepared[], j: number): number {
 }
 
 /** Half-widths and critical scales (see critical-scale.ts) of exit j under this shape, in doubles. */
-function shape(lists: readonly Prepared[], head: ExitHead, j: number, k: number): Shaped {
-  const widths = lists.map(({ changes, units }) =>
-    changes[j]!.map((change, d) => head.width * (units[j]?.[d] ?? 1) + head.trend * change),
+function shape(lists: readonly Prepared[], heads: readonly ExitHead[], j: number, k: number): Shaped {
+  const head = heads[j]!;
+  const measures = j === 0 && readsSpread(heads);
+  const widths = lists.map(({ changes, spread, units }) =>
+    changes[j]!.map((change, d) =>
+      measures
+        ? Number.POSITIVE_INFINITY
+        : head.width * (units[j]?.[d] ?? 1) + head.trend * change + (head.spread ?? 0) * spread,
+    ),
   );
   const ratios = new Float64Array(Math.max(0, ...lists.map(({ m }) => m)));
   const scales = Float64Array.from(lists, ({ m, estimates, top }, q) => {

@@ -2,16 +2,67 @@
  * Width shapes: how uncertain each exit's estimate is, per layer and per document, up to the one scale that calibration
  * sets. Any shape is safe; a good one saves compute.
  */
+import { listSpread } from "../exit/estimate.js";
 import { exitColumns } from "../exit/replay.js";
 import type { Compensation, ExitHead } from "../exit/rule.js";
 import { intervals } from "../exit/top-k.js";
 import { column, exitColumn, type TrajectorySet } from "../exit/trajectory.js";
 
-/** `"layer"`: one width a layer. `"document"`: also grows with how much the estimate moved since the previous exit. */
-export type WidthKind = "layer" | "document";
+/**
+ * `"layer"`: one width a layer. `"document"`: also grows with how much the estimate moved since the previous exit. `"list"`:
+ * all that, and most of it is a multiple of how much the list's estimates part between the first two exits.
+ */
+export type WidthKind = "layer" | "document" | "list";
+
+/**
+ * Share of a typical half-width that is the list's spread, under `"list"`. It buys little on queries like those of TRAIN, and
+ * so nothing there could choose it; it is what lets a scale hold on others, whose residuals are larger or smaller as a whole.
+ */
+const SPREAD_SHARE = 0.45;
 
 /** Constant scores have residual 0, and a width must not be 0. */
 const SMALLEST = 1e-6;
+
+/** The same half-widths, on average over `train`, with the list's spread for a share of each. */
+export function withSpread(train: TrajectorySet, exits: readonly ExitHead[]): ExitHead[] {
+  const typical = typicalSpread(train, exits);
+  if (!(typical > 0)) return [...exits];
+  const columns = exitColumns(train.layers, exits);
+  const sums = exits.map(() => ({ n: 0, c: 0 }));
+  for (const list of train.lists) {
+    const m = list.documents.length;
+    const { widths } = intervals(
+      exits,
+      columns.map((each) => exitColumn(list, train.layers.length, each)),
+      m,
+    );
+    widths.forEach((c, j) => {
+      for (const each of c.filter(Number.isFinite)) {
+        sums[j]!.n++;
+        sums[j]!.c += each;
+      }
+    });
+  }
+  return exits.map((exit, j) => ({
+    ...exit,
+    width: Math.fround(exit.width * (1 - SPREAD_SHARE)),
+    trend: Math.fround(exit.trend * (1 - SPREAD_SHARE)),
+    spread: Math.fround((SPREAD_SHARE * sums[j]!.c) / Math.max(1, sums[j]!.n) / typical),
+  }));
+}
+
+/** Mean over lists of their spread between the first two of these exits; 0 where there is one. */
+export function typicalSpread({ layers, lists }: TrajectorySet, exits: readonly ExitHead[]): number {
+  if (exits.length < 2) return 0;
+  const columns = exitColumns(layers, exits.slice(0, 2));
+  let sum = 0;
+  for (const list of lists) {
+    const inputs = columns.map((each) => exitColumn(list, layers.length, each));
+    const { estimates } = intervals(exits.slice(0, 2), inputs, list.documents.length);
+    sum += listSpread(estimates[0]!, estimates[1]!);
+  }
+  return lists.length > 0 ? sum / lists.length : 0;
+}
 
 /**
  * Shapes from TRAIN. `"layer"`: the pooled deviation of residuals s − a_j around their mean over the list (what all
@@ -22,7 +73,7 @@ export function fitWidths(
   train: TrajectorySet,
   layers: readonly number[],
   heads: readonly Compensation[],
-  kind: WidthKind,
+  kind: Exclude<WidthKind, "list">,
 ): ExitHead[] {
   const exits = heads.map((head, j): ExitHead => ({ ...head, layer: layers[j]!, width: 1, trend: 0 }));
   const columns = exitColumns(train.layers, exits);

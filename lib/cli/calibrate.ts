@@ -42,7 +42,7 @@ ${CANDIDATES_HELP}
   --alpha LIST       shares of queries that may fail, such as 0.01,0.05 (default: 0.05)
   --delta D          probability that calibration was misled, or none for a promise that holds on average over
                      calibrations and needs fewer queries (default: 0.05)
-  --widths KIND      layer or document: whether the margin may differ between documents (default: document)
+  --widths KIND      layer, document or list: what a margin may differ between (default: list, which includes the others)
   --group-by FIELD   field of the queries (or lines) whose values get a guarantee of their own
   --seed N           of the split into fitting, tuning and calibration queries (default: 1)
   --max-length N     tokens a sequence may have; the certificate is void for others (default: 512 at most)
@@ -117,7 +117,7 @@ function read(values: Values) {
   const maxLength = count(values, "max-length");
   return {
     ...candidateSource(values),
-    widths: choice(values, "widths", ["layer", "document"]) ?? "document",
+    widths: choice(values, "widths", ["layer", "document", "list"]) ?? "list",
     ks: numbers(text(values, "k") ?? "10", "k"),
     alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
     delta: deltas[0] as number | null,

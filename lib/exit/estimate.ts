@@ -14,9 +14,29 @@ export function estimate({ slope, offset }: Compensation, score: number): number
   return f(f(f(slope) * score) + f(offset));
 }
 
-/** c = (width · unit) + (trend · change), with change = |a − a at the previous exit|, 0 at the first. */
-export function halfWidth({ width, trend }: ExitHead, change: number, unit = 1): number {
-  return f(f(f(width) * unit) + f(f(trend) * change));
+/**
+ * c = ((width · unit) + (trend · change)) + (spread · g), with change = |a − a at the previous exit|, 0 at the first, and g
+ * the list's spread.
+ */
+export function halfWidth({ width, trend, spread = 0 }: ExitHead, change: number, unit = 1, g = 0): number {
+  return f(f(f(f(width) * unit) + f(f(trend) * change)) + f(f(spread) * g));
+}
+
+/** Does the rule read the list's spread? Then its first exit only measures. */
+export function readsSpread(exits: readonly ExitHead[]): boolean {
+  return exits.some(({ spread = 0 }) => spread > 0);
+}
+
+/** g: largest less smallest change between two exits' estimates, over the documents where it is finite; 0 if none is. */
+export function listSpread(from: Float32Array, to: Float32Array): number {
+  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let d = 0; d < from.length; d++) {
+    const change = f(to[d]! - from[d]!);
+    if (!Number.isFinite(change)) continue;
+    least = Math.min(least, change);
+    most = Math.max(most, change);
+  }
+  return most >= least ? f(most - least) : 0;
 }
 
 /** a + (scale · c), or +∞ where the document must not stop. */

@@ -24,13 +24,17 @@ export interface Compensation {
 
 /**
  * One exit of a rule: its estimate, and how uncertain that is. A document's half-width per unit of scale is
- * c = width · unit + trend · |a_j − a_(j−1)|, with a_(j−1) the estimate at the rule's previous exit (at the first exit
- * the change is 0) and the unit 1 unless the model's compensations predict one. width > 0, trend ≥ 0.
+ * c = width · unit + trend · |a_j − a_(j−1)| + spread · g, with a_(j−1) the estimate at the rule's previous exit (at the
+ * first exit the change is 0), the unit 1 unless the model's compensations predict one, and g the list's spread: how far
+ * apart the changes of its documents are from the rule's first exit to its second, largest less smallest. A rule with any
+ * spread stops nobody at its first exit, so that g is of the whole list. width > 0; trend, spread ≥ 0.
  */
 export interface ExitHead extends Compensation {
   readonly layer: number;
   readonly width: number;
   readonly trend: number;
+  /** Default 0. */
+  readonly spread?: number;
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * The top-k rule: a document stops once it is out of the top k by the calibrated margin.
  */
-import { estimate, halfWidth, lower, upper } from "./estimate.js";
+import { estimate, halfWidth, listSpread, lower, readsSpread, upper } from "./estimate.js";
 import type { Stops } from "./replay.js";
 import type { ExitHead, TopKRule } from "./rule.js";
 import { kthLargest } from "./select.js";
@@ -33,7 +33,10 @@ export function topK(rule: TopKRule, columns: readonly ExitColumn[], m: number):
   return { exit, estimate: stopped };
 }
 
-/** Estimates and half-widths per unit of scale, [exits][m]. They depend on nothing but a document's own scores. */
+/**
+ * Estimates and half-widths per unit of scale, [exits][m]; a width is ∞ where nobody may stop. They depend on a document's
+ * own scores, and on its list's at exits where all of it runs: never on who has stopped.
+ */
 export function intervals(
   exits: readonly ExitHead[],
   columns: readonly ExitColumn[],
@@ -41,17 +44,19 @@ export function intervals(
 ): { estimates: Float32Array[]; widths: Float32Array[] } {
   const estimates: Float32Array[] = [];
   const widths: Float32Array[] = [];
+  const measured = readsSpread(exits);
+  let g = 0;
   exits.forEach((head, j) => {
-    const a = new Float32Array(m);
-    const c = new Float32Array(m);
     const previous = estimates[j - 1];
     const { scores, units } = columns[j]!;
-    for (let d = 0; d < m; d++) {
-      a[d] = estimate(head, scores[d]!);
-      c[d] = halfWidth(head, previous ? Math.abs(Math.fround(a[d]! - previous[d]!)) : 0, units?.[d]);
-    }
+    const a = Float32Array.from({ length: m }, (_, d) => estimate(head, scores[d]!));
+    if (measured && j === 1) g = listSpread(previous!, a);
+    const width = (d: number) =>
+      measured && !previous
+        ? Number.POSITIVE_INFINITY
+        : halfWidth(head, previous ? Math.abs(Math.fround(a[d]! - previous[d]!)) : 0, units?.[d], g);
     estimates.push(a);
-    widths.push(c);
+    widths.push(Float32Array.from({ length: m }, (_, d) => width(d)));
   });
   return { estimates, widths };
 }

@@ -33,6 +33,7 @@ ExitHead to_head(const Napi::Object& object, const std::vector<int>& exits) {
   head.offset = static_cast<float>(number_or(object, "offset", 0));
   head.width = static_cast<float>(number_or(object, "width", 0));
   head.trend = static_cast<float>(number_or(object, "trend", 0));
+  head.spread = static_cast<float>(number_or(object, "spread", 0));
   head.sure = number_or(object, "sure", head.sure);
   return head;
 }

@@ -100,7 +100,7 @@ class CpuBackend final : public Backend {
     ActiveSet& active = state_.active;
     Scores& scores = state_.scores;
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), active, scores, stop);
+    matryoshka::decide(rule, rule.head_at(exit), state_.batch->list_offsets, active, scores, stop);
     for (int i = 0; i < active.size(); ++i)
       if (stop[i]) scores.exit_layers[active.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active, stop)) {

@@ -62,6 +62,7 @@ BatchInput::BatchInput(Carver& carver, const BatchSizes& sizes)
       positions(carver.take<int>(sizes.tokens)),
       types(carver.take<int>(sizes.tokens)),
       active(take_active_set(carver, sizes)),
+      list_offsets(carver.take<int>(sizes.lists + 1)),
       queries(carver.take<int>(1)),
       query_of(carver.take<int>(sizes.sequences)),
       difficulty(carver.take<float>(sizes.sequences)) {}
@@ -82,6 +83,7 @@ void write(const BatchInput& staging, const TokenBatch& batch, int position_offs
   }
   std::memcpy(active.cu_seqlens, batch.cu_seqlens.data(), sizeof(int) * (n + 1));
   std::memcpy(active.list_offsets, batch.list_offsets.data(), sizeof(int) * batch.list_offsets.size());
+  std::memcpy(staging.list_offsets, batch.list_offsets.data(), sizeof(int) * batch.list_offsets.size());
   *staging.queries = batch.queries;
   std::copy(batch.query_of.begin(), batch.query_of.end(), staging.query_of);
   active.counts[kSequences] = n;

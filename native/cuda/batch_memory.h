@@ -24,6 +24,7 @@ struct BatchSizes {
 struct BatchInput {
   int *tokens, *positions, *types;  ///< [tokens]
   ActiveSetView active;
+  int* list_offsets;                ///< [lists + 1] into all sequences: the active set's are rewritten
   int* queries;                     ///< [1] how many of the first sequences are queries
   int* query_of;                    ///< [sequences] the query that each goes with, -1 for a query; written where there are any
   float* difficulty;                ///< [sequences], written where a rule reads it

@@ -233,6 +233,16 @@ class CudaBackend final : public Backend, private Ops {
     args.previous_offset = before.offset;
     args.width = head.width;
     args.trend = head.trend;
+    args.spread = head.spread;
+    args.measured = rule.reads_spread();
+    const ExitHead &first = rule.heads.front(), &second = rule.heads[rule.heads.size() > 1 ? 1 : 0];
+    args.first_slope = first.slope;
+    args.first_offset = first.offset;
+    args.first_exit = first.exit;
+    args.second_slope = second.slope;
+    args.second_offset = second.offset;
+    args.second_exit = second.exit;
+    args.list_offsets = flight_->input->list_offsets;
     args.scale = rule.scale;
     args.k = rule.k;
     args.sure = head.sure;

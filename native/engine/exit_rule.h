@@ -20,8 +20,9 @@ struct ExitHead {
   int exit = 0;      ///< index into the checkpoint's exits
   float slope = 1;   ///< a = slope · score + offset, of the logit or, where the model has one, the compensation's estimate
   float offset = 0;
-  float width = 0;   ///< half-width per unit of scale: width · unit + trend · |a - a at the rule's previous exit|
+  float width = 0;   ///< half-width per unit of scale: width · unit + trend · |a - a at the rule's previous exit| + spread · g
   float trend = 0;
+  float spread = 0;  ///< g: largest less smallest change in the list from the rule's first exit to its second
   double sure = std::numeric_limits<double>::infinity();  ///< confidence: stop where |a|, or the list's largest softmax, exceeds it
 };
 
@@ -36,9 +37,12 @@ struct ExitRule {
 
   /// Index into heads of the one at exit index `exit`, or -1.
   int head_at(int exit) const;
+  /// Is there any spread? Then the first exit stops nobody, so that g is of whole lists.
+  bool reads_spread() const;
 };
 
-/// Marks in `stop` [active.size()] who stops at heads[head]. Non-finite estimates never stop.
-void decide(const ExitRule& rule, int head, const ActiveSet& active, const Scores& scores, std::vector<uint8_t>& stop);
+/// Marks in `stop` [active.size()] who stops at heads[head]. Non-finite estimates never stop. `list_offsets`: the batch's.
+void decide(const ExitRule& rule, int head, const std::vector<int32_t>& list_offsets, const ActiveSet& active, const Scores& scores,
+            std::vector<uint8_t>& stop);
 
 }  // namespace matryoshka

@@ -100,7 +100,7 @@ class ReferenceBackend final : public Backend, private Ops {
 
   void decide(const ExitRule& rule, int exit) override {
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), active_, scores_, stop);
+    matryoshka::decide(rule, rule.head_at(exit), batch_->list_offsets, active_, scores_, stop);
     for (int i = 0; i < active_.size(); ++i)
       if (stop[i]) scores_.exit_layers[active_.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active_, stop)) {

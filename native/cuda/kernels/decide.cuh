@@ -19,7 +19,11 @@ struct DecideArgs {
   bool has_previous;  ///< a head of the rule came before
   int exit, previous_exit;
   float slope, offset, previous_slope, previous_offset;
-  float width, trend, scale;
+  float width, trend, spread, scale;
+  bool measured;            ///< by the list's spread: heads before the second stop nobody
+  float first_slope, first_offset, second_slope, second_offset;  ///< of the rule's first two heads …
+  int first_exit, second_exit;
+  const int* list_offsets;  ///< [lists + 1] … whose scores are read of all the batch's sequences
   int k;
   double sure;
   float easy;
@@ -30,6 +34,7 @@ struct DecideArgs {
 };
 
 constexpr int kDecideThreads = 256;
+constexpr int kDecideShared = (kDecideThreads / 32 * 2 + 2) * 4;  ///< two floats a warp, and one number
 
 /// e^x for x <= 0 with every bit defined: see engine/rules/confidence.cc.
 DEVICE double exp_non_positive(double x) {
@@ -47,13 +52,15 @@ DEVICE bool finite(float x) { return fabsf(x) <= 3.4028234664e38f; }
 class ListDecision {
  public:
   DEVICE ListDecision(const DecideArgs& args, int list)
-      : args_(args), first_(load(args.active.list_offsets + list)), last_(load(args.active.list_offsets + list + 1)) {}
+      : args_(args), list_(list), first_(load(args.active.list_offsets + list)), last_(load(args.active.list_offsets + list + 1)) {}
 
   /// A document is out once its upper bound lies below the k-th largest lower bound.
-  DEVICE void top_k(float* bar) const {
-    if (last_ - first_ <= args_.k) return none();
+  DEVICE void top_k(float* shared) const {
+    if (last_ - first_ <= args_.k || (args_.measured && !args_.has_previous)) return none();
+    float* const bar = shared + kWarps * 2;
+    const float g = args_.measured ? list_spread(shared) : 0;
     for (int i = mine(); i < last_; i += kDecideThreads) {
-      const float a = estimate(i), half = mul_exact(args_.scale, width(i, a));
+      const float a = estimate(i), half = mul_exact(args_.scale, width(i, a, g));
       const bool sound = finite(a) && finite(half);
       store(args_.low + i, sound ? add_exact(a, -half) : -INFINITY);
       store(args_.high + i, sound ? add_exact(a, half) : INFINITY);
@@ -93,13 +100,43 @@ class ListDecision {
   }
 
   DEVICE float logit(int i, int exit) const { return load(args_.logits + static_cast<size_t>(sequence(i)) * args_.exits + exit); }
-  DEVICE float estimate(int i) const { return add_exact(mul_exact(args_.slope, logit(i, args_.exit)), args_.offset); }
-  DEVICE float width(int i, float a) const {
+  DEVICE static float estimate(float slope, float logit, float offset) { return add_exact(mul_exact(slope, logit), offset); }
+  DEVICE float estimate(int i) const { return estimate(args_.slope, logit(i, args_.exit), args_.offset); }
+
+  /// Largest less smallest change from the rule's first exit to its second, over all of the list that is finite.
+  DEVICE float list_spread(float* shared) const {
+    float least = INFINITY, most = -INFINITY;
+    for (int s = load(args_.list_offsets + list_) + thread_index(); s < load(args_.list_offsets + list_ + 1); s += kDecideThreads) {
+      const float* const row = args_.logits + static_cast<size_t>(s) * args_.exits;
+      const float change = add_exact(estimate(args_.second_slope, load(row + args_.second_exit), args_.second_offset),
+                                     -estimate(args_.first_slope, load(row + args_.first_exit), args_.first_offset));
+      if (!finite(change)) continue;
+      least = fminf(least, change);
+      most = fmaxf(most, change);
+    }
+    UNROLL for (int mask = 1; mask < 32; mask *= 2) {
+      least = fminf(least, shuffle_xor(least, mask));
+      most = fmaxf(most, shuffle_xor(most, mask));
+    }
+    sync_block();  // nobody still reads the last list's
+    if (thread_index() % 32 == 0) {
+      store_shared(shared + thread_index() / 32, least);
+      store_shared(shared + kWarps + thread_index() / 32, most);
+    }
+    sync_block();
+    UNROLL for (int warp = 0; warp < kWarps; ++warp) {
+      least = fminf(least, load_shared(shared + warp));
+      most = fmaxf(most, load_shared(shared + kWarps + warp));
+    }
+    return most >= least ? add_exact(most, -least) : 0;
+  }
+
+  DEVICE float width(int i, float a, float g) const {
     const float unit = args_.units ? load(args_.units + static_cast<size_t>(sequence(i)) * args_.exits + args_.exit) : 1;
     const float constant = mul_exact(args_.width, unit);
-    if (!args_.has_previous) return add_exact(constant, mul_exact(args_.trend, 0.f));
-    const float before = add_exact(mul_exact(args_.previous_slope, logit(i, args_.previous_exit)), args_.previous_offset);
-    return add_exact(constant, mul_exact(args_.trend, fabsf(add_exact(a, -before))));
+    float change = 0;
+    if (args_.has_previous) change = fabsf(add_exact(a, -estimate(args_.previous_slope, logit(i, args_.previous_exit), args_.previous_offset)));
+    return add_exact(add_exact(constant, mul_exact(args_.trend, change)), mul_exact(args_.spread, g));
   }
 
   /// 1 / Σ exp(a - max a) over what is finite. One thread adds, in the list's order: a sum's bits depend on it.
@@ -123,8 +160,9 @@ class ListDecision {
     sync_block();
   }
 
+  static constexpr int kWarps = kDecideThreads / 32;
   const DecideArgs& args_;
-  int first_, last_;
+  int list_, first_, last_;
 };
 
 KERNEL(kDecideThreads, 1)

@@ -81,7 +81,7 @@ inline KernelTable kernel_table() {
   t.bf16 = half_kernels<Bf16>();
   t.f16 = half_kernels<F16>();
   t.gather = {"gather", ENTRY(GatherArgs, gather), kRowThreads, 0, false};
-  t.decide = {"decide", ENTRY(DecideArgs, decide), kDecideThreads, 8, false};
+  t.decide = {"decide", ENTRY(DecideArgs, decide), kDecideThreads, kDecideShared, false};
   t.compact = {"compact", ENTRY(CompactArgs, compact), kCompactThreads, kCompactThreads / 32 * 4, true};
   t.map_rows = {"map_rows", ENTRY(MapRowsArgs, map_rows), kRowThreads, 0, false};
   return t;

@@ -1,5 +1,5 @@
-// Bounds are estimate ± scale · half-width, with widths frozen before calibration: whether a document stops then
-// depends on the list only through the k-th largest lower bound, which is what the certificate's critical scale
+// Bounds are estimate ± scale · half-width, with widths that do not depend on who has stopped: whether a document stops
+// depends on the others only through the k-th largest lower bound, which is what the certificate's critical scale
 // assumes (docs/certificates.md).
 #include "engine/rules/top_k.h"
 

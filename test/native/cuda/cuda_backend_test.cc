@@ -62,6 +62,7 @@ ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
   ExitRule rule;
   const auto uniform = [&] { return static_cast<float>(random() % 1000) / 1000; };
   rule.kind = random() % 2 ? RuleKind::top_k : RuleKind::confidence;
+  const bool measured = random() % 2;
   for (int exit = 0; exit + 1 < exits; exit += 1 + static_cast<int>(random() % 2)) {
     ExitHead head;
     head.exit = exit;
@@ -69,6 +70,7 @@ ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
     head.offset = uniform() - 0.5f;
     head.width = uniform();
     head.trend = uniform() / 2;
+    head.spread = measured ? uniform() / 8 : 0;
     head.sure = rule.kind == RuleKind::confidence ? 0.3 + 2 * uniform() : 0;
     rule.heads.push_back(head);
   }

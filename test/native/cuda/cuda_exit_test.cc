@@ -56,6 +56,7 @@ ExitRule random_rule(std::mt19937& random, int sequences) {
   const auto uniform = [&] { return static_cast<float>(random() % 1024) / 1024; };
   ExitRule rule;
   rule.kind = random() % 2 ? RuleKind::top_k : RuleKind::confidence;
+  const bool measured = random() % 2;
   for (int exit = 0; exit < 2; ++exit) {
     ExitHead head;
     head.exit = exit;
@@ -63,6 +64,7 @@ ExitRule random_rule(std::mt19937& random, int sequences) {
     head.offset = uniform() - 0.5f;
     head.width = random() % 4 ? uniform() : 0;
     head.trend = uniform();
+    head.spread = measured ? uniform() / 4 : 0;
     head.sure = rule.kind == RuleKind::confidence ? 2 * uniform() : 0;
     rule.heads.push_back(head);
   }
@@ -82,10 +84,11 @@ Device<T> on_device(const std::vector<T>& values) {
   return {values.begin(), values.end()};
 }
 
-std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const Scores& scores) {
+std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const std::vector<int32_t>& offsets, const Scores& scores) {
   const int n = set.counts[kSequences];
   const auto logits = on_device(scores.estimates.empty() ? scores.logits : scores.estimates), units = on_device(scores.units),
              difficulty = on_device(rule.difficulty);
+  const auto list_offsets = on_device(offsets);
   Device<float> low(n, NAN), high(n, NAN);
   Device<double> terms(n, NAN);
   Device<uint8_t> stop(n + 1, 77);
@@ -99,12 +102,17 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
                         head.slope,    head.offset,
                         before.slope,  before.offset,
                         head.width,    head.trend,
-                        rule.scale,    rule.k,
+                        head.spread,   rule.scale,
+                        rule.reads_spread(),
+                        rule.heads[0].slope, rule.heads[0].offset,
+                        rule.heads[1].slope, rule.heads[1].offset,
+                        rule.heads[0].exit,  rule.heads[1].exit,
+                        list_offsets.data(), rule.k,
                         head.sure,     rule.easy,
                         difficulty.empty() ? nullptr : difficulty.data(),
                         low.data(),    high.data(),
                         terms.data(),  stop.data()};
-  run<DecideArgs, decide>({3, kDecideThreads, 8}, args);
+  run<DecideArgs, decide>({3, kDecideThreads, kDecideShared}, args);
   CHECK_EQ(int{stop.back()}, 77);
   return {stop.begin(), stop.end() - 1};
 }
@@ -127,8 +135,8 @@ TEST("the device decides as the engine does, bit for bit, over random lists, rul
       DeviceSet set(l.active, 64);
       for (int at = 0; at < 2; ++at) {
         std::vector<uint8_t> expected;
-        decide(rule, at, l.active, scores, expected);
-        CHECK(decide_on_device(rule, at, set, scores) == expected);
+        decide(rule, at, l.batch.list_offsets, l.active, scores, expected);
+        CHECK(decide_on_device(rule, at, set, l.batch.list_offsets, scores) == expected);
         for (const uint8_t stop : expected) ++(stop ? stopped : kept);
       }
       lists += 4;

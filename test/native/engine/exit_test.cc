@@ -83,6 +83,7 @@ TEST("survivors of the top-k rule score bit for bit what they score without exit
       plan.rule = rule_everywhere(RuleKind::top_k, full.exits);
       plan.rule.k = 1 + static_cast<int>(random() % 4);
       plan.rule.scale = 0.05f * static_cast<float>(random() % 8);
+      for (ExitHead& head : plan.rule.heads) head.spread = round % 3 == 0 ? 0.2f : 0;
       const Scores exited = run(backend, checkpoint, batch, plan);
       check_prefix(exited, full, checkpoint, true);
       for (const uint8_t layer : exited.exit_layers) ++(layer < plan.depth ? stopped : kept);
@@ -162,10 +163,10 @@ TEST("a list that is not longer than k, and a score that is not finite, stop nob
   scores.exits = 2;
   scores.logits = {9, 0, 1, 0, 5, 0, NAN, 0, -3, 0};
   std::vector<uint8_t> stop;
-  decide(rule, 0, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
   CHECK((stop == std::vector<uint8_t>{0, 0, 0, 0, 0}));  // of {5, NaN, -3}, the 2nd largest lower bound is -3
   rule.k = 1;
-  decide(rule, 0, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1, 0, 0, 1}));
 }
 
@@ -184,8 +185,35 @@ TEST("where a model has compensations, rules read their estimates and units in p
   scores.estimates = {9, 0, 5, 0, 5, 0};
   scores.units = {1, 1, 1, 1, 4, 1};
   std::vector<uint8_t> stop;
-  decide(rule, 0, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1, 0}));  // 5 + 1 < 9 - 1, but not 5 + 4
+}
+
+TEST("with a spread the first exit measures, and later ones widen by how far the whole list's changes part there") {
+  ExitRule rule = rule_everywhere(RuleKind::top_k, 4);
+  for (ExitHead& head : rule.heads) {
+    head.width = 0.1f;
+    head.trend = 0;
+    head.spread = 1;
+  }
+  rule.scale = 1;
+  rule.k = 1;
+  TokenBatch batch;
+  batch.cu_seqlens = {0, 1, 2, 3};
+  batch.list_offsets = {0, 3};
+  Scores scores;
+  scores.exits = 4;
+  scores.logits = {9, 9, 9, 0, 5, 5, 5, 0, 0, 2, 2, 0};  // changes 0, 0, 2
+  ActiveSet active = ActiveSet::all(batch);
+  std::vector<uint8_t> stop;
+  decide(rule, 0, batch.list_offsets, active, scores, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 0, 0}));
+  decide(rule, 1, batch.list_offsets, active, scores, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 0, 1}));  // 2 + 2.1 < 9 - 2.1 < 5 + 2.1
+  compact(active, stop);
+  scores.logits[6] = 4;
+  decide(rule, 2, batch.list_offsets, active, scores, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 1}));  // 4 + 2.1 < 9 - 2.1: whoever has stopped still counts
 }
 
 }  // namespace
