@@ -22,6 +22,8 @@ const RULES: Readonly<Record<string, string>> = {
   "top-k 10, α 5 %": "top-k:10:0.05",
   "top-k 10, α 10 %": "top-k:10:0.1",
   "budget .50": "budget:0.5:10",
+  "budget .45": "budget:0.45:10",
+  "budget .40": "budget:0.4:10",
   "budget .35": "budget:0.35:10",
   "confidence > .90": sure(0.9),
   "confidence > .98": sure(0.98),

@@ -13,7 +13,6 @@ import { certifiedAlpha, frontier, scaleForBudget } from "../lib/certify/frontie
 import { groupScales, scaleAt } from "../lib/certify/groups.js";
 import { nearDuplicates, normalize } from "../lib/certify/near-duplicates.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "../lib/certify/order-statistic.js";
-import { searchShape } from "../lib/certify/search.js";
 import { splitQueries } from "../lib/certify/split.js";
 import { fitWidths, typicalSpread, withSpread } from "../lib/certify/widths.js";
 import { idealDcg, measure, parseMeasure } from "../lib/eval/metrics.js";
@@ -388,7 +387,7 @@ describe("fitting", () => {
     }
   });
 
-  it("makes the list's spread a share of each width, and keeps it while searching", () => {
+  it("makes the list's spread a share of each width", () => {
     const train = synthetic({ lists: 60, m: 40, seed: "train" });
     const shared = withSpread(train, exits);
     const typical = typicalSpread(train, exits);
@@ -398,7 +397,6 @@ describe("fitting", () => {
       expect(trend).toBeCloseTo(0.55 * exits[j]!.trend, 5);
       if (exits[j]!.trend === 0) expect(spread! * typical).toBeCloseTo(0.45 * exits[j]!.width, 4);
     });
-    for (const { spread } of searchShape(train, [shared], K, 0.1, cost, "list")) expect(spread).toBeGreaterThan(0);
     expect(withSpread(train, exits.slice(0, 1))).toEqual(exits.slice(0, 1));
   });
 
@@ -423,16 +421,13 @@ describe("fitting", () => {
     expect(exact("list")).toBeGreaterThan(exact("document") + 0.1);
   });
 
-  it("improves a bad shape, prefers a good one, on queries it has not seen", () => {
+  it("fits widths that cost less than equal ones, on queries it has not seen", () => {
     const flat = exits.map((exit) => ({ ...exit, width: 1, trend: 0 }));
-    const tune = synthetic({ lists: 120, m: 40, seed: "tune" });
     const compute = (heads: readonly ExitHead[]): number => {
       const scale = scaleAt(criticalScales(heads, pool.lists.slice(0, 300), pool.layers, K), 0.1, 0.1)!;
       return assess({ ...pool, lists: pool.lists.slice(300) }, topK(heads, scale), K, cost).computeFraction;
     };
-    expect(compute(searchShape(tune, [flat], K, 0.1, cost, "document"))).toBeLessThan(compute(flat) - 0.05);
-    expect(compute(searchShape(tune, [flat, exits], K, 0.1, cost, "document"))).toBeLessThan(compute(flat) - 0.05);
-    expect(searchShape({ ...tune, lists: [] }, [flat, exits], K, 0.1, cost, "layer")).toEqual(flat);
+    expect(compute(exits)).toBeLessThan(compute(flat) - 0.05);
   });
 });
 
@@ -449,10 +444,17 @@ describe("the whole calibration", () => {
       n: split.cal.length,
       candidates: { min: 40, max: 40 },
     });
-    expect(split.train.length + split.tune.length + split.cal.length).toBe(300);
-    const { exactTopK, computeFraction } = assess(pool, topK(certificate.widths, certificate.scale), K, cost);
-    expect(exactTopK).toBeGreaterThan(0.9);
-    expect(computeFraction).toBeCloseTo(certificate.computeFraction, 1);
+    expect(split.train.length + split.cal.length).toBe(300);
+    // One calibration in ten may fall short; on the mean of several none of that is left.
+    const exact = [1, 2, 3, 4, 5, 6].map((seed) => {
+      const made = calibrate(synthetic({ lists: 300, m: 40, seed: `whole ${seed}` }), options);
+      if (!made.feasible) throw new Error(made.reason);
+      const { widths, scale, computeFraction } = made.certificate;
+      const there = assess(pool, topK(widths, scale), K, cost);
+      expect(there.computeFraction).toBeCloseTo(computeFraction, 1);
+      return there.exactTopK;
+    });
+    expect(exact.reduce((a, b) => a + b) / exact.length).toBeGreaterThan(0.9);
     expect(calibrate(synthetic({ lists: 300, m: 40, seed: "whole" }), options)).toEqual(result);
   });
 
@@ -534,12 +536,12 @@ describe("splits", () => {
   }));
   it("cover all queries once, by seed, whatever their order", () => {
     const split = splitQueries(queries, 1);
-    const all = [...split.train, ...split.tune, ...split.cal];
+    const all = [...split.train, ...split.cal];
     expect(new Set(all).size).toBe(500 - split.duplicates);
     expect(splitQueries([...queries].reverse(), 1)).toEqual(split);
     expect(splitQueries(queries, 2)).not.toEqual(split);
     expect(split.cal.length).toBeGreaterThan(250);
-    expect(() => splitQueries(queries, 1, { train: 0.5, tune: 0.5, cal: 0.5 })).toThrow(/add up to 1/);
+    expect(() => splitQueries(queries, 1, { train: 0.5, cal: 0.6 })).toThrow(/add up to 1/);
   });
 
   it("keep near-duplicates on one side, and one of them in CAL", () => {
@@ -549,14 +551,8 @@ describe("splits", () => {
     ]);
     const split = splitQueries(twins, 3);
     const original = (query: string): string => query.replace("-twin", "");
-    const parts = [split.train, split.tune, split.cal].map((part) => new Set(part.map(original)));
-    for (const [a, b] of [
-      [0, 1],
-      [0, 2],
-      [1, 2],
-    ] as const) {
-      expect([...parts[a]!].filter((query) => parts[b]!.has(query))).toEqual([]);
-    }
+    const cal = new Set(split.cal.map(original));
+    expect(split.train.map(original).filter((query) => cal.has(query))).toEqual([]);
     expect(new Set(split.cal.map(original)).size).toBe(split.cal.length);
   });
 

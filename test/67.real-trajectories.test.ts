@@ -34,8 +34,7 @@ describe("real trajectories", () => {
   const hotpot = stored("hotpotqa-small");
   const musique = stored("musique-small");
   const [alpha, delta, reps] = [0.1, 0.1, 1000] as const;
-  const tune = { ...hotpot, lists: hotpot.lists.slice(40) };
-  const exits = fitShape({ ...hotpot, lists: hotpot.lists.slice(0, 40) }, tune, { k: K, alpha, cost });
+  const exits = fitShape(hotpot, {});
   // The population: 100 questions of another data set than the one that made the shape.
   const scales = criticalScales(exits, musique.lists, LAYERS, K);
   const rule = (scale: number): TopKRule => ({ type: "top-k", k: K, scale, exits });

@@ -12,7 +12,6 @@ import { criticalScales } from "./critical-scale.js";
 import { frontier } from "./frontier.js";
 import { groupScales, scaleAt } from "./groups.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
-import { searchShape } from "./search.js";
 import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
 import { fitWidths, type WidthKind, withSpread } from "./widths.js";
 
@@ -28,15 +27,15 @@ export interface CalibrateOptions {
   /** Exit layers to consider. Defaults to all before full depth. */
   readonly exits?: readonly number[];
   /**
-   * "layer": one width an exit. "document": per-document widths too, where TUNE says they pay. Defaults to "list": most of
-   * each width is a multiple of the list's spread, so that it holds on lists unlike those of calibration more often.
+   * "layer": one width an exit. "document": per-document widths. Defaults to "list": a share of each width is a multiple of
+   * the list's spread too, so that it holds on lists unlike those of calibration more often.
    */
   readonly widths?: WidthKind;
   /** Defaults to 1. */
   readonly seed?: number | string;
   /**
    * Heads and widths from elsewhere, frozen before these queries were seen: then all queries calibrate, and none is
-   * needed to fit or tune.
+   * needed to fit.
    */
   readonly shape?: readonly ExitHead[];
   /** Group of each list, for a guarantee within each. */
@@ -77,8 +76,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
   const index = delta === null ? marginalIndex(n, alpha) : pacIndex(n, alpha, delta);
   if (index === undefined) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
 
-  const tune = part(split.tune);
-  const exits = options.shape ?? fitShape(part(split.train), tune, options);
+  const exits = options.shape ?? fitShape(part(split.train), options);
   const scales = criticalScales(exits, cal.lists, cal.layers, k);
   const scale = scaleAt(scales, alpha, delta ?? undefined);
   if (scale === undefined) {
@@ -104,23 +102,23 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
-    frontier: frontier(options.shape ? cal : tune, exits, k, cost, scales, delta ?? 0.05),
+    frontier: frontier(cal, exits, k, cost, scales, delta ?? 0.05),
   };
   return { feasible: true, certificate, split };
 }
 
-/** Heads and widths on TRAIN, exits and shapes on TUNE. */
+/**
+ * Estimates and widths. Nothing is searched: choosing exits and widths by what they cost on some tens of queries fits those
+ * queries, and cost more on others than these plain fits (.03 of compute with two models).
+ */
 export function fitShape(
   train: TrajectorySet,
-  tune: TrajectorySet,
-  { k, alpha, cost, exits, widths = "list" }: Pick<CalibrateOptions, "k" | "alpha" | "cost" | "exits" | "widths">,
+  { exits, widths = "list" }: Pick<CalibrateOptions, "exits" | "widths">,
 ): ExitHead[] {
   const layers = exits ?? train.layers.slice(0, -1);
   const heads = fitCompensation(train, layers);
-  const kinds = widths === "layer" ? (["layer"] as const) : (["layer", "document"] as const);
-  const starts = kinds.map((kind) => fitWidths(train, layers, heads, kind));
-  const shared = widths === "list" ? starts.map((exits) => withSpread(train, exits)) : starts;
-  return searchShape(tune, shared, k, alpha, cost, widths);
+  if (widths !== "list") return fitWidths(train, layers, heads, widths);
+  return withSpread(train, fitWidths(train, layers, heads, "document"));
 }
 
 /** Throws `ERR_INVALID_ARGUMENT` for what no calibration could promise. */
@@ -136,12 +134,11 @@ export function checkTarget(k: number, alpha: number, delta: number | null): voi
 function splitFor(set: TrajectorySet, needed: number, seed: number | string): Split {
   const n = set.lists.length;
   const cal = Math.min(0.9, Math.max(DEFAULT_SHARES.cal, (needed * 1.1) / Math.max(1, n)));
-  const rest = (1 - cal) / (1 - DEFAULT_SHARES.cal);
-  return splitQueries(set.lists, seed, { train: DEFAULT_SHARES.train * rest, tune: DEFAULT_SHARES.tune * rest, cal });
+  return splitQueries(set.lists, seed, { train: 1 - cal, cal });
 }
 
 function calibrationOnly(set: TrajectorySet, seed: number | string): Split {
-  return splitQueries(set.lists, seed, { train: 0, tune: 0, cal: 1 });
+  return splitQueries(set.lists, seed, { train: 0, cal: 1 });
 }
 
 function infeasible(split: Split, n: number, needed: number, total: number, allCalibrate: boolean): Calibration {

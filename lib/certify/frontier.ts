@@ -6,14 +6,13 @@ import type { CostShape } from "../exit/cost.js";
 import type { ExitHead } from "../exit/rule.js";
 import type { TrajectorySet } from "../exit/trajectory.js";
 import { assess } from "./assess.js";
-import { criticalScales } from "./critical-scale.js";
 import { riskUpperBound } from "./pvalues.js";
 
 export interface FrontierPoint {
   readonly scale: number;
-  /** Mean fraction of full depth's FLOPs on TUNE. */
+  /** Mean fraction of full depth's FLOPs on CAL. */
   readonly compute: number;
-  /** Share of queries whose top k is full depth's, on TUNE. */
+  /** Share of queries whose top k is full depth's, on CAL. */
   readonly exactTopK: number;
   /** Largest share of queries for which it may not be: certified on CAL, for all points at once. */
   readonly alpha: number;
@@ -22,26 +21,23 @@ export interface FrontierPoint {
 const POINTS = 24;
 
 /**
- * What the top-k rule costs and keeps over a grid of scales, cheapest first, up to the scale at which nothing is lost on
- * TUNE. `scales` are the critical scales of CAL; the bounds hold together with probability ≥ 1 − δ, so that a budget may
- * pick any of them, also if TUNE and CAL are the same queries.
+ * What the top-k rule costs and keeps on CAL over a grid of scales, cheapest first, up to the one at which nothing is lost
+ * there. `scales` are CAL's critical scales; the bounds hold together with probability ≥ 1 − δ, so that a budget may pick
+ * any of them.
  */
 export function frontier(
-  tune: TrajectorySet,
+  cal: TrajectorySet,
   exits: readonly ExitHead[],
   k: number,
   cost: CostShape,
   scales: ArrayLike<number>,
   delta: number,
 ): FrontierPoint[] {
-  const largest = criticalScales(exits, tune.lists, tune.layers, k).reduce(
-    (a, b) => (Number.isFinite(b) ? Math.max(a, b) : a),
-    0,
-  );
+  const largest = Array.from(scales).reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), 0);
   // Denser near 0, where compute changes fastest.
   const grid = Array.from({ length: POINTS }, (_, i) => Math.fround(largest * (i / (POINTS - 1)) ** 2));
   return [...new Set(grid)].map((scale) => {
-    const { computeFraction, exactTopK } = assess(tune, { type: "top-k", k, scale, exits }, k, cost);
+    const { computeFraction, exactTopK } = assess(cal, { type: "top-k", k, scale, exits }, k, cost);
     return { scale, compute: computeFraction, exactTopK, alpha: certifiedAlpha(scales, scale, delta / POINTS) };
   });
 }
@@ -69,7 +65,7 @@ export function scaleForBudget(points: readonly FrontierPoint[], budget: number)
 }
 
 /**
- * Smallest α that can be certified with confidence 1 − δ at a scale chosen without CAL: the Clopper–Pearson bound on
+ * Smallest α that can be certified with confidence 1 − δ at one scale: the Clopper–Pearson bound on
  * the share of queries whose critical scale exceeds it.
  */
 export function certifiedAlpha(scales: ArrayLike<number>, scale: number, delta: number): number {

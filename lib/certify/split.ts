@@ -1,6 +1,5 @@
 /**
- * Splits queries into TRAIN (heads), TUNE (shapes, exits, paths) and CAL (the one scale), with near-duplicates on one
- * side: a guarantee learnt on a query must not be spent on its twin.
+ * Splits queries into TRAIN (estimates and half-widths) and CAL (the one scale), with near-duplicates on one side: a guarantee learnt on a query must not be spent on its twin.
  */
 import { MatryoshkaError } from "../errors.js";
 import { Random } from "../eval/random.js";
@@ -14,13 +13,11 @@ export interface SplitQuery {
 
 export interface SplitShares {
   readonly train: number;
-  readonly tune: number;
   readonly cal: number;
 }
 
 export interface Split {
   readonly train: readonly string[];
-  readonly tune: readonly string[];
   /** One query of each cluster of near-duplicates: repeating a query adds no evidence, so it must not add to n. */
   readonly cal: readonly string[];
   /** Queries left out of CAL because a near-duplicate is in it. */
@@ -28,23 +25,23 @@ export interface Split {
 }
 
 /** Most of the queries make the guarantee; shapes need few. */
-export const DEFAULT_SHARES: SplitShares = { train: 0.15, tune: 0.25, cal: 0.6 };
+export const DEFAULT_SHARES: SplitShares = { train: 0.25, cal: 0.75 };
 
 /**
  * Splits by seed: equal seeds and queries give equal splits, whatever order the queries come in. Shares are of the
  * number of queries and must add up to 1. Throws `ERR_INVALID_ARGUMENT`.
  */
 export function splitQueries(queries: readonly SplitQuery[], seed: number | string, shares = DEFAULT_SHARES): Split {
-  const { train, tune, cal } = shares;
-  if (!(train >= 0 && tune >= 0 && cal > 0) || Math.abs(train + tune + cal - 1) > 1e-9) {
+  const { train, cal } = shares;
+  if (!(train >= 0 && cal > 0) || Math.abs(train + cal - 1) > 1e-9) {
     throw new MatryoshkaError(
       "ERR_INVALID_ARGUMENT",
-      `Expected shares of train, tune and cal that add up to 1, got ${train}, ${tune} and ${cal}`,
+      `Expected shares of train and cal that add up to 1, got ${train} and ${cal}`,
     );
   }
   const sorted = [...queries].sort((a, b) => (a.query < b.query ? -1 : a.query > b.query ? 1 : 0));
   const clusters = new Random(seed).shuffle(nearDuplicates(sorted.map(({ text }) => text)));
-  const parts: { train: string[]; tune: string[]; cal: string[] } = { train: [], tune: [], cal: [] };
+  const parts: { train: string[]; cal: string[] } = { train: [], cal: [] };
   let placed = 0;
   let duplicates = 0;
   for (const cluster of clusters) {
@@ -52,7 +49,6 @@ export function splitQueries(queries: readonly SplitQuery[], seed: number | stri
     placed += cluster.length;
     const ids = cluster.map((index) => sorted[index]!.query);
     if (middle < train) parts.train.push(...ids);
-    else if (middle < train + tune) parts.tune.push(...ids);
     else {
       parts.cal.push(ids[0]!);
       duplicates += ids.length - 1;
