@@ -123,7 +123,7 @@ class ListDecision {
       store_shared(shared + thread_index() / 32, least);
       store_shared(shared + kWarps + thread_index() / 32, most);
     }
-    sync_block();
+    sync_block();  // every warp has said its own
     UNROLL for (int warp = 0; warp < kWarps; ++warp) {
       least = fminf(least, load_shared(shared + warp));
       most = fmaxf(most, load_shared(shared + kWarps + warp));

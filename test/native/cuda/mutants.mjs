@@ -214,6 +214,15 @@ export const MUTANTS = [
     quick: true,
   },
   {
+    name: "decision: the list's spread is taken before every warp has said its own",
+    file: `${kernels}/decide.cuh`,
+    from: "sync_block();  // every warp",
+    to: "// every warp",
+    test: "cuda_exit_test",
+    under: "thread",
+    quick: true,
+  },
+  {
     name: "workspace: results are read before their copy has landed",
     file: "native/cuda/workspace.cc",
     from: "next.end = stream_.mark();",
