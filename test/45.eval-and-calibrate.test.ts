@@ -332,12 +332,12 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     lock(path).release();
     // While this one was looking another took the stale file's place.
     beir.file("mine.lock", String(pid));
-    const read = vi.spyOn(process, "kill").mockImplementationOnce(() => {
+    const kill = vi.spyOn(process, "kill").mockImplementationOnce(() => {
       beir.file("mine.lock", String(process.ppid));
       throw new Error("no such process");
     });
     expect(() => lock(path)).toThrow(`process ${process.ppid} is writing to it`);
-    read.mockRestore();
+    kill.mockRestore();
     expect(readFileSync(`${path}.lock`, "utf8")).toBe(String(process.ppid));
     rmSync(`${path}.lock`);
     // In a container whoever was killed had this process's own number, and it never held the file.

@@ -109,7 +109,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
 
 /**
  * Estimates and widths. Nothing is searched: choosing exits and widths by what they cost on some tens of queries fits those
- * queries, and cost more on others than these plain fits (.03 of compute with two models).
+ * queries, and cost more on others than these plain fits (.02 to .03 of compute with two models).
  */
 export function fitShape(
   train: TrajectorySet,

@@ -216,7 +216,10 @@ class CudaBackend final : public Backend, private Ops {
   DecideArgs decide_args(const ExitRule& rule, int exit) const {
     const int at = rule.head_at(exit);
     const ExitHead& head = rule.heads[at];
-    const ExitHead before = at > 0 ? rule.heads[at - 1] : ExitHead();
+    const auto estimate_of = [&](int index) {
+      const ExitHead& of = rule.heads[index];
+      return Estimate{of.exit, of.slope, of.offset};
+    };
     DecideArgs args{};
     args.active = active_;
     args.logits = flight_->sizes.compensated ? results().estimates : results().logits;
@@ -225,23 +228,14 @@ class CudaBackend final : public Backend, private Ops {
     args.rule = rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence;
     args.over_list = rule.over_list;
     args.has_previous = at > 0;
-    args.exit = exit;
-    args.previous_exit = before.exit;
-    args.slope = head.slope;
-    args.offset = head.offset;
-    args.previous_slope = before.slope;
-    args.previous_offset = before.offset;
+    args.now = estimate_of(at);
+    args.previous = estimate_of(std::max(at - 1, 0));
     args.width = head.width;
     args.trend = head.trend;
     args.spread = head.spread;
     args.measured = rule.reads_spread();
-    const ExitHead &first = rule.heads.front(), &second = rule.heads[rule.heads.size() > 1 ? 1 : 0];
-    args.first_slope = first.slope;
-    args.first_offset = first.offset;
-    args.first_exit = first.exit;
-    args.second_slope = second.slope;
-    args.second_offset = second.offset;
-    args.second_exit = second.exit;
+    args.first = estimate_of(0);
+    args.second = estimate_of(rule.heads.size() > 1 ? 1 : 0);
     args.list_offsets = flight_->input->list_offsets;
     args.scale = rule.scale;
     args.k = rule.k;

@@ -10,7 +10,7 @@
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 7;
+constexpr int kPluginVersion = 8;
 
 struct PluginDevice {
   char name[128];

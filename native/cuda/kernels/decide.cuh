@@ -9,6 +9,12 @@ namespace matryoshka::cuda {
 
 enum class Rule : uint8_t { confidence, top_k };
 
+/// What an exit of the rule says of the final score: slope · score + offset.
+struct Estimate {
+  int exit;
+  float slope, offset;
+};
+
 struct DecideArgs {
   ActiveSetView active;
   const float* logits;  ///< [n, exits] by sequence of the batch, or what compensations make of them
@@ -17,12 +23,10 @@ struct DecideArgs {
   Rule rule;
   bool over_list;
   bool has_previous;  ///< a head of the rule came before
-  int exit, previous_exit;
-  float slope, offset, previous_slope, previous_offset;
+  Estimate now, previous;
   float width, trend, spread, scale;
   bool measured;            ///< by the list's spread: heads before the second stop nobody
-  float first_slope, first_offset, second_slope, second_offset;  ///< of the rule's first two heads …
-  int first_exit, second_exit;
+  Estimate first, second;   ///< of the rule's first two heads …
   const int* list_offsets;  ///< [lists + 1] … whose scores are read of all the batch's sequences
   int k;
   double sure;
@@ -99,17 +103,16 @@ class ListDecision {
     for (int i = mine(); i < last_; i += kDecideThreads) put(i, false);
   }
 
-  DEVICE float logit(int i, int exit) const { return load(args_.logits + static_cast<size_t>(sequence(i)) * args_.exits + exit); }
-  DEVICE static float estimate(float slope, float logit, float offset) { return add_exact(mul_exact(slope, logit), offset); }
-  DEVICE float estimate(int i) const { return estimate(args_.slope, logit(i, args_.exit), args_.offset); }
+  DEVICE float estimate(const Estimate& of, int sequence) const {
+    return add_exact(mul_exact(of.slope, load(args_.logits + static_cast<size_t>(sequence) * args_.exits + of.exit)), of.offset);
+  }
+  DEVICE float estimate(int i) const { return estimate(args_.now, sequence(i)); }
 
   /// Largest less smallest change from the rule's first exit to its second, over all of the list that is finite.
   DEVICE float list_spread(float* shared) const {
     float least = INFINITY, most = -INFINITY;
     for (int s = load(args_.list_offsets + list_) + thread_index(); s < load(args_.list_offsets + list_ + 1); s += kDecideThreads) {
-      const float* const row = args_.logits + static_cast<size_t>(s) * args_.exits;
-      const float change = add_exact(estimate(args_.second_slope, load(row + args_.second_exit), args_.second_offset),
-                                     -estimate(args_.first_slope, load(row + args_.first_exit), args_.first_offset));
+      const float change = add_exact(estimate(args_.second, s), -estimate(args_.first, s));
       if (!finite(change)) continue;
       least = fminf(least, change);
       most = fmaxf(most, change);
@@ -132,10 +135,10 @@ class ListDecision {
   }
 
   DEVICE float width(int i, float a, float g) const {
-    const float unit = args_.units ? load(args_.units + static_cast<size_t>(sequence(i)) * args_.exits + args_.exit) : 1;
+    const float unit = args_.units ? load(args_.units + static_cast<size_t>(sequence(i)) * args_.exits + args_.now.exit) : 1;
     const float constant = mul_exact(args_.width, unit);
     float change = 0;
-    if (args_.has_previous) change = fabsf(add_exact(a, -estimate(args_.previous_slope, logit(i, args_.previous_exit), args_.previous_offset)));
+    if (args_.has_previous) change = fabsf(add_exact(a, -estimate(args_.previous, sequence(i))));
     return add_exact(add_exact(constant, mul_exact(args_.trend, change)), mul_exact(args_.spread, g));
   }
 

@@ -93,20 +93,19 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
   Device<double> terms(n, NAN);
   Device<uint8_t> stop(n + 1, 77);
   const ExitHead& head = rule.heads[at];
-  const ExitHead before = at ? rule.heads[at - 1] : ExitHead();
+  const auto estimate_of = [&](int index) {
+    const ExitHead& of = rule.heads[index];
+    return Estimate{of.exit, of.slope, of.offset};
+  };
   const DecideArgs args{set.view(),
                         logits.data(), units.empty() ? nullptr : units.data(), scores.exits,
                         rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence,
                         rule.over_list, at > 0,
-                        head.exit,     before.exit,
-                        head.slope,    head.offset,
-                        before.slope,  before.offset,
+                        estimate_of(at), estimate_of(at ? at - 1 : 0),
                         head.width,    head.trend,
                         head.spread,   rule.scale,
                         rule.reads_spread(),
-                        rule.heads[0].slope, rule.heads[0].offset,
-                        rule.heads[1].slope, rule.heads[1].offset,
-                        rule.heads[0].exit,  rule.heads[1].exit,
+                        estimate_of(0), estimate_of(1),
                         list_offsets.data(), rule.k,
                         head.sure,     rule.easy,
                         difficulty.empty() ? nullptr : difficulty.data(),

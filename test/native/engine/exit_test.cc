@@ -170,15 +170,21 @@ TEST("a list that is not longer than k, and a score that is not finite, stop nob
   CHECK((stop == std::vector<uint8_t>{0, 1, 0, 0, 1}));
 }
 
+/// Of a token each.
+TokenBatch one_list_of_three() {
+  TokenBatch batch;
+  batch.cu_seqlens = {0, 1, 2, 3};
+  batch.list_offsets = {0, 3};
+  return batch;
+}
+
 TEST("where a model has compensations, rules read their estimates and units in place of logits and 1") {
   ExitRule rule = rule_everywhere(RuleKind::top_k, 2);
   rule.heads[0].width = 1;
   rule.heads[0].trend = 0;
   rule.scale = 1;
   rule.k = 1;
-  TokenBatch batch;
-  batch.cu_seqlens = {0, 1, 2, 3};
-  batch.list_offsets = {0, 3};
+  const TokenBatch batch = one_list_of_three();
   Scores scores;
   scores.reset(3, 2, true, 0);
   scores.logits = {0, 0, 9, 0, 9, 0};
@@ -198,9 +204,7 @@ TEST("with a spread the first exit measures, and later ones widen by how far the
   }
   rule.scale = 1;
   rule.k = 1;
-  TokenBatch batch;
-  batch.cu_seqlens = {0, 1, 2, 3};
-  batch.list_offsets = {0, 3};
+  const TokenBatch batch = one_list_of_three();
   Scores scores;
   scores.exits = 4;
   scores.logits = {9, 9, 9, 0, 5, 5, 5, 0, 0, 2, 2, 0};  // changes 0, 0, 2
