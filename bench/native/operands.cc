@@ -41,12 +41,10 @@ Matrix::Matrix(const cpu::Kernels& kernels, int count, int columns, cpu::Element
 
 Weights::Weights(const cpu::Kernels& kernels, cpu::Format format, int n, int k) {
   const int width = kernels.width, count = (n + width - 1) / width;
-  const int per_step = format == cpu::Format::bf16_dot ? 2 : format == cpu::Format::s8_dot ? 4 : 1;
-  const size_t dword = format == cpu::Format::f16 || format == cpu::Format::bf16 ? 2 : 4;
   panels.format = format;
   panels.n = n;
   panels.k = k;
-  panels.panel_bytes = static_cast<size_t>((k + per_step - 1) / per_step) * width * dword;
+  panels.panel_bytes = cpu::panel_size(format, k, width);
   data_ = cpu::AlignedBuffer(panels.panel_bytes * count);
   bias_.assign(count * width, 0.1f);
   scale_.resize(count * width);

@@ -40,6 +40,19 @@ __attribute__((target("avx2,fma"))) void avx2_f32(long rounds) {
   asm volatile("" : "+v"(b));
   CHAINS(acc, acc[j] = _mm256_fmadd_ps(acc[j], b, b))
 }
+
+__attribute__((target("avx2"))) void avx2_int16(long rounds) {
+  __m256i acc[kChains] = {}, b = _mm256_set1_epi16(1);
+  asm volatile("" : "+v"(b));
+  for (long i = 0; i < rounds; ++i) {
+    for (int j = 0; j < kChains; ++j) {
+      __m256i product = _mm256_madd_epi16(b, b);
+      asm volatile("" : "+x"(product));  // or it would be one for all
+      acc[j] = _mm256_add_epi32(acc[j], product);
+    }
+    for (auto& a : acc) asm volatile("" : "+x"(a));
+  }
+}
 #undef CHAINS
 #endif
 
@@ -57,6 +70,8 @@ double peak([[maybe_unused]] cpu::Format format, [[maybe_unused]] long rounds) {
       return __builtin_cpu_supports("avx512bf16") ? ran(avx512_bf16, 64) : 0;
     case cpu::Format::s8_dot:
       return __builtin_cpu_supports("avx512vnni") ? ran(avx512_int8, 128) : 0;
+    case cpu::Format::s16_dot:
+      return __builtin_cpu_supports("avx2") ? ran(avx2_int16, 32) : 0;
     default:
       if (__builtin_cpu_supports("avx512f")) return ran(avx512_f32, 32);
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? ran(avx2_f32, 16) : 0;

@@ -39,11 +39,6 @@ struct Job {
   size_t offset = 0, bias = 0, scale = 0, sums = 0;
 };
 
-size_t panel_bytes(Format format, int k, int width) {
-  const size_t steps = format == Format::bf16_dot ? round_up(k, 2) / 2 : format == Format::s8_dot ? round_up(k, 4) / 4 : k;
-  return round_up(steps * width * (format == Format::f16 || format == Format::bf16 ? 2 : 4), 64);
-}
-
 }  // namespace
 
 PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, Dtype dtype, ThreadPool& pool) {
@@ -56,12 +51,12 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
     panels.format = format;
     panels.n = source.out;
     panels.k = source.in;
-    panels.panel_bytes = panel_bytes(format, source.in, width);
+    panels.panel_bytes = round_up(panel_size(format, source.in, width), 64);
     jobs.push_back({rows_of(source), source.biases, &panels});
   };
   const auto format_of = [&](const LinearSource& source, int layer, Projection p) {
     if (dtype == Dtype::f32) return exact_format(source);
-    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers)) return Format::s8_dot;
+    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers)) return kernels.u8_dot ? Format::s8_dot : Format::s16_dot;
     return kernels.bf16_dot ? Format::bf16_dot : Format::bf16;
   };
   layers.resize(a.layers);
@@ -112,7 +107,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   for (Job& job : jobs) {
     const int count = (job.panels->n + width - 1) / width;
     job.bias = reserve(sizeof(float) * count * width);
-    if (job.panels->format == Format::s8_dot) {
+    if (integers(job.panels->format)) {
       job.scale = reserve(sizeof(float) * count * width);
       job.sums = reserve(sizeof(int32_t) * count * width);
     }
@@ -123,7 +118,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
     Panels& panels = *job.panels;
     panels.data = arena_.data() + job.offset;
     panels.bias = arena_.as<float>(job.bias);
-    if (panels.format == Format::s8_dot) {
+    if (integers(panels.format)) {
       panels.scale = arena_.as<float>(job.scale);
       panels.sums = arena_.as<int32_t>(job.sums);
     }

@@ -44,7 +44,7 @@ Rows2d TileOps::input(Slot which, const Panels& weight) {
   const Rows2d from = slot(which);
   const Element wanted = input_of(weight.format);
   if (from.element == wanted) return from;
-  const Rows2d& to = wanted == Element::u8 ? workspace_.u8_input : workspace_.bf16_input;
+  const Rows2d& to = wanted == Element::bf16 ? workspace_.bf16_input : workspace_.integer_input;
   if (!(which == Slot::hidden && hidden_as_ == wanted)) kernels_.convert(row_count(), weight.k, from, to);
   if (which == Slot::hidden) hidden_as_ = wanted;
   else if (hidden_as_ == wanted) hidden_as_ = Element::f32;

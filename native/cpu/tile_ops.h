@@ -44,7 +44,7 @@ class TileOps final : public Ops {
   const Rows rows_;
   const Tile tile_;
   const std::function<void()> queries_ready_;
-  Element hidden_as_ = Element::f32;  // u8_input or bf16_input holds hidden
+  Element hidden_as_ = Element::f32;  // integer_input or bf16_input holds hidden
 };
 
 }  // namespace matryoshka::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "cpu/aligned_buffer.h"
@@ -20,7 +21,8 @@ inline size_t row_stride(int columns, Element element) {
 struct Elements {
   Element attention = Element::f32;  ///< query, key_value
   Element wide = Element::f32;       ///< context, mlp
-  bool bf16_input = false, u8_input = false;
+  bool bf16_input = false;
+  std::optional<Element> integer_input;  ///< u8 or u16
 };
 
 /// Sized for a backend's largest tile. Padding beyond a row's columns stays zero for good.
@@ -44,7 +46,7 @@ class Workspace {
     const size_t at_query = matrix(query, a.hidden, elements.attention), at_context = matrix(context, a.hidden, elements.wide),
                  at_branch = matrix(branch, a.hidden, Element::f32), at_mlp = matrix(mlp, a.intermediate, elements.wide),
                  at_bf16 = elements.bf16_input ? matrix(bf16_input, widest, Element::bf16) : 0,
-                 at_u8 = elements.u8_input ? matrix(u8_input, widest, Element::u8) : 0,
+                 at_integers = elements.integer_input ? matrix(integer_input, widest, *elements.integer_input) : 0,
                  at_scale = reserve(sizeof(float) * count), at_zero = reserve(sizeof(int32_t) * count),
                  at_attention = reserve(attention_bytes), at_gemm = reserve(gemm_bytes);
     memory_ = AlignedBuffer(bytes);
@@ -54,15 +56,15 @@ class Workspace {
     branch.data = memory_.data() + at_branch;
     mlp.data = memory_.data() + at_mlp;
     bf16_input.data = memory_.data() + at_bf16;
-    u8_input.data = memory_.data() + at_u8;
-    u8_input.scale = memory_.as<float>(at_scale);
-    u8_input.zero = memory_.as<int32_t>(at_zero);
+    integer_input.data = memory_.data() + at_integers;
+    integer_input.scale = memory_.as<float>(at_scale);
+    integer_input.zero = memory_.as<int32_t>(at_zero);
     attention = memory_.data() + at_attention;
     gemm = memory_.as<float>(at_gemm);
   }
 
   Rows2d query, context, branch, mlp;
-  Rows2d bf16_input, u8_input;  ///< the slot being multiplied, where it is not stored as what the weights take
+  Rows2d bf16_input, integer_input;  ///< the slot being multiplied, where it is not stored as what the weights take
   std::byte* attention = nullptr;
   float* gemm = nullptr;
 

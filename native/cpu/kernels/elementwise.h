@@ -60,8 +60,9 @@ void embed_row(const EmbedRow& a) {
   normalize(a.out, a.n, a.weight, a.bias, a.eps);
 }
 
-/// f32 -> u8 over the row's range widened to hold 0, so that the zero point is a u8 too.
-void quantize_row(const float* row, int n, uint8_t* out, float& scale, int32_t& zero) {
+/// f32 -> u8 over the row's range widened to hold 0, so that the zero point is a u8 too; stored as what this set multiplies.
+template <class S>
+void quantize_row(const float* row, int n, std::byte* out, float& scale, int32_t& zero) {
   Simd::F low = Simd::zero(), high = Simd::zero();
   for (int i = 0; i < n; i += Simd::width) {
     const Simd::F x = Simd::load(row + i, n - i);
@@ -73,14 +74,18 @@ void quantize_row(const float* row, int n, uint8_t* out, float& scale, int32_t& 
   scale = range / 255;
   zero = static_cast<int32_t>(0.5f - bottom * inverse);
   const Simd::F factor = Simd::set(inverse), offset = Simd::set(static_cast<float>(zero));
-  for (int i = 0; i < n; i += Simd::width) Simd::store_u8(out + i, Simd::fma(Simd::load(row + i, n - i), factor, offset), n - i);
+  for (int i = 0; i < n; i += Simd::width) {
+    const Simd::F x = Simd::fma(Simd::load(row + i, n - i), factor, offset);
+    if constexpr (S::has_u8_dot) S::store_u8(out + i, x, n - i);
+    else S::store_u16(out + 2 * i, x, n - i);
+  }
 }
 
 void convert(int rows, int n, const Rows2d& from, const Rows2d& to) {
   for (int r = 0; r < rows; ++r) {
     const float* row = reinterpret_cast<const float*>(from.row(r));
-    if (to.element == Element::u8) {
-      quantize_row(row, n, reinterpret_cast<uint8_t*>(to.row(r)), to.scale[r], to.zero[r]);
+    if (to.element != Element::bf16) {
+      quantize_row<Simd>(row, n, to.row(r), to.scale[r], to.zero[r]);
     } else {
       uint16_t* out = reinterpret_cast<uint16_t*>(to.row(r));
       for (int i = 0; i < n; i += Simd::width) Simd::store_bf16(out + i, Simd::load(row + i, n - i), n - i);

@@ -66,11 +66,21 @@ struct DotBf16 : DotIntegers {
   using Columns = FloatColumns;
 };
 
+template <class S>
 struct DotU8 : DotIntegers {
   using Acc = Simd::Sum;
   static constexpr int per_step = 4;
   static Acc zero() { return Acc{}; }
-  static Acc step(Acc acc, Lane a, Lane b) { return Simd::dot_u8(acc, a, b); }
+  static Acc step(Acc acc, Lane a, Lane b) { return S::dot_u8(acc, a, b); }
+  using Columns = IntegerColumns;
+};
+
+template <class S>
+struct DotS16 : DotIntegers {
+  using Acc = Simd::Sum;
+  static constexpr int per_step = 2;
+  static Acc zero() { return Acc{}; }
+  static Acc step(Acc acc, Lane a, Lane b) { return S::dot_s16(acc, a, b); }
   using Columns = IntegerColumns;
 };
 

@@ -10,10 +10,11 @@
 
 namespace matryoshka::cpu {
 
-/// Elements of an activation matrix. u8 rows carry a scale and a zero point of their own.
-enum class Element : uint8_t { f32, bf16, u8 };
+/// Elements of an activation matrix. u8 rows carry a scale and a zero point of their own; so do u16 rows, which hold the
+/// same numbers.
+enum class Element : uint8_t { f32, bf16, u8, u16 };
 
-constexpr size_t size_of(Element e) { return e == Element::f32 ? 4 : e == Element::bf16 ? 2 : 1; }
+constexpr size_t size_of(Element e) { return e == Element::f32 ? 4 : e == Element::u8 ? 1 : 2; }
 
 /// How packed weights are stored.
 enum class Format : uint8_t {
@@ -22,15 +23,30 @@ enum class Format : uint8_t {
   bf16,      ///< likewise
   bf16_dot,  ///< pairs along k, times bf16 activations
   s8_dot,    ///< quads along k, times u8 activations
+  s16_dot,   ///< the same numbers, pairs along k, times u16 activations: where no instruction multiplies bytes exactly
 };
+
+constexpr bool integers(Format format) { return format == Format::s8_dot || format == Format::s16_dot; }
 
 /// What weights of a format are multiplied by.
 constexpr Element input_of(Format format) {
-  return format == Format::s8_dot ? Element::u8 : format == Format::bf16_dot ? Element::bf16 : Element::f32;
+  return format == Format::s8_dot    ? Element::u8
+         : format == Format::s16_dot ? Element::u16
+         : format == Format::bf16_dot ? Element::bf16
+                                      : Element::f32;
+}
+
+/// Elements of a dword of a panel, or 1 where it is widened to dwords.
+constexpr int per_step(Format format) { return format == Format::s8_dot ? 4 : format == Format::s16_dot || format == Format::bf16_dot ? 2 : 1; }
+
+/// What a panel of `width` columns takes, padding aside.
+constexpr size_t panel_size(Format format, int k, int width) {
+  const size_t steps = static_cast<size_t>((k + per_step(format) - 1) / per_step(format));
+  return steps * width * (format == Format::f16 || format == Format::bf16 ? 2 : 4);
 }
 
 /// A weight matrix [n, k] as panels of `width` output columns. A panel is `steps` rows of `width` dwords, a dword being
-/// what one step takes of k: one f32, two bf16 or four s8. f16 and bf16 panels hold 16-bit values instead of dwords.
+/// what one step takes of k: one f32, two bf16 or s16, or four s8. f16 and bf16 panels hold 16-bit values instead of dwords.
 /// Columns beyond n and elements beyond k are zero.
 struct Panels {
   Format format = Format::f32;
@@ -38,8 +54,8 @@ struct Panels {
   const std::byte* data = nullptr;
   size_t panel_bytes = 0;
   const float* bias = nullptr;    ///< [panels × width]
-  const float* scale = nullptr;   ///< [panels × width], s8_dot: weight = scale * s8
-  const int32_t* sums = nullptr;  ///< [panels × width], s8_dot: sum of a column's s8
+  const float* scale = nullptr;   ///< [panels × width], of integers: weight = scale * s8
+  const int32_t* sums = nullptr;  ///< [panels × width], of integers: sum of a column's s8
 };
 
 /// Row-major activations; stride in bytes. Padding beyond a row's columns must be finite: a step may multiply it by zero.
@@ -47,8 +63,8 @@ struct Rows2d {
   std::byte* data = nullptr;
   size_t stride = 0;
   Element element = Element::f32;
-  float* scale = nullptr;   ///< u8: [rows]; value = scale * (u8 - zero)
-  int32_t* zero = nullptr;  ///< u8: [rows]
+  float* scale = nullptr;   ///< u8, u16: [rows]; value = scale * (u8 - zero)
+  int32_t* zero = nullptr;  ///< u8, u16: [rows]
 
   std::byte* row(int r) const { return data + static_cast<size_t>(r) * stride; }
 };
@@ -105,7 +121,7 @@ struct EmbedRow {
   float eps = 0;
 };
 
-/// `columns` rows of a stored matrix [n, k] -> one panel, with its scales and sums if s8_dot.
+/// `columns` rows of a stored matrix [n, k] -> one panel, with its scales and sums if of integers.
 struct Pack {
   const StoredRow* rows = nullptr;  ///< [columns]
   int columns = 0;                  ///< at most width
@@ -120,6 +136,7 @@ struct Pack {
 struct Kernels {
   int width;      ///< columns of a panel
   bool bf16_dot;  ///< bf16_dot weights and bf16 attention run in hardware
+  bool u8_dot;    ///< s8_dot weights do; else weights are s16_dot
   void (*pack)(const Pack&);
   void (*gemm)(const Gemm&);
   size_t (*gemm_scratch)(int k);
@@ -127,7 +144,7 @@ struct Kernels {
   size_t (*attention_scratch)(int keys, int head_dim);
   void (*residual_norm)(const ResidualNorm&);
   void (*embed_row)(const EmbedRow&);
-  void (*convert)(int rows, int n, const Rows2d& from, const Rows2d& to);  ///< f32 -> bf16 or u8 (quantized row by row)
+  void (*convert)(int rows, int n, const Rows2d& from, const Rows2d& to);  ///< f32 -> bf16, or quantized row by row: u8 where u8_dot, else u16
 };
 
 }  // namespace matryoshka::cpu

@@ -7,6 +7,7 @@
 namespace {
 
 using matryoshka::cpu::Pack;
+using matryoshka::cpu::per_step;
 
 /// One row's weights in the panel's element type, zero up to a whole number of vectors.
 void narrow_row(const Pack& p, int column, std::byte* out) {
@@ -20,7 +21,8 @@ void narrow_row(const Pack& p, int column, std::byte* out) {
     case Format::bf16_dot:
       for (int i = 0; i < steps; i += Simd::width) Simd::store_bf16(reinterpret_cast<uint16_t*>(out) + i, load(i), Simd::width);
       break;
-    case Format::s8_dot: {
+    case Format::s8_dot:
+    case Format::s16_dot: {
       Simd::F top = Simd::zero();
       for (int i = 0; i < steps; i += Simd::width) top = Simd::max(top, Simd::max(load(i), Simd::sub(Simd::zero(), load(i))));
       const float most = Simd::largest(top);
@@ -30,6 +32,8 @@ void narrow_row(const Pack& p, int column, std::byte* out) {
       p.scale[column] = most / 127;
       p.sums[column] = 0;
       for (int i = 0; i < p.k; ++i) p.sums[column] += bytes[i];
+      if (p.format == Format::s16_dot)
+        for (int i = steps; i-- > 0;) reinterpret_cast<int16_t*>(out)[i] = bytes[i];
       break;
     }
     case Format::f32:
@@ -61,8 +65,7 @@ void pack(const Pack& p) {
   std::byte* rows = reinterpret_cast<std::byte*>(p.scratch);
   for (int c = 0; c < kWidth; ++c) narrow_row(p, c, rows + c * stride);
   if (p.format == Format::f16 || p.format == Format::bf16) return transpose_halves(rows, stride, p.k, p.panel);
-  const int per_step = p.format == Format::bf16_dot ? 2 : p.format == Format::s8_dot ? 4 : 1;
-  transpose_panel(rows, stride, (p.k + per_step - 1) / per_step, p.panel);
+  transpose_panel(rows, stride, (p.k + per_step(p.format) - 1) / per_step(p.format), p.panel);
 }
 
 }  // namespace

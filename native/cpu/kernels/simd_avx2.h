@@ -87,15 +87,17 @@ struct Simd {
 
   static constexpr bool has_bf16 = false;
   static constexpr int dot_bias = 0;
-  static Sum dot_u8(Sum acc, I a, I b) {
 #ifdef __AVXVNNI__
-    return (Sum)_mm256_dpbusd_avx_epi32((I)acc, a, b);
-#else  // vpmaddubsw would saturate: multiply even and odd bytes as 16-bit values instead
-    const I even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(0xff)), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
-    const I odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
-    return (Sum)_mm256_add_epi32((I)acc, _mm256_add_epi32(even, odd));
-#endif
+  static constexpr bool has_u8_dot = true;
+  static Sum dot_u8(Sum acc, I a, I b) { return (Sum)_mm256_dpbusd_avx_epi32((I)acc, a, b); }
+#else  // vpmaddubsw would saturate
+  static constexpr bool has_u8_dot = false;
+  static void store_u16(void* p, F x, int n) {
+    const __m128i words = _mm_min_epi16(_mm_max_epi16(narrow(x), _mm_setzero_si128()), _mm_set1_epi16(255));
+    store_halves(static_cast<uint16_t*>(p), words, n);
   }
+  static Sum dot_s16(Sum acc, I a, I b) { return acc + (Sum)_mm256_madd_epi16(a, b); }
+#endif
 
   static void transpose(I (&x)[8]) {
     I t[8];

@@ -79,17 +79,19 @@ struct Simd {
   static constexpr bool has_bf16 = false;
 #endif
   static constexpr int dot_bias = 0;
-  /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
-  static Sum dot_u8(Sum acc, I a, I b) {
 #ifdef __AVX512VNNI__
-    return (Sum)_mm512_dpbusd_epi32((I)acc, a, b);
+  static constexpr bool has_u8_dot = true;
+  /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
+  static Sum dot_u8(Sum acc, I a, I b) { return (Sum)_mm512_dpbusd_epi32((I)acc, a, b); }
 #else
-    const __m512i low = _mm512_set1_epi16(0xff);
-    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(a, low), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
-    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(a, 8), _mm512_srai_epi16(b, 8));
-    return (Sum)_mm512_add_epi32((I)acc, _mm512_add_epi32(even, odd));
-#endif
+  static constexpr bool has_u8_dot = false;
+  static void store_u16(void* p, F x, int n) {
+    const __m512 fits = _mm512_min_ps(_mm512_max_ps(x, _mm512_setzero_ps()), _mm512_set1_ps(255));
+    _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(fits)));
   }
+  /// acc + Σ over two 16-bit numbers of a times b; exact where a is a u8 and b an s8.
+  static Sum dot_s16(Sum acc, I a, I b) { return acc + (Sum)_mm512_madd_epi16(a, b); }
+#endif
 
   /// Transposes a width × width block of dwords in place.
   static void transpose(I (&x)[16]) {

@@ -93,6 +93,7 @@ struct Simd {
   static constexpr bool has_bf16 = false;
 #endif
 
+  static constexpr bool has_u8_dot = true;
 #if defined(__ARM_FEATURE_MATMUL_INT8)
   static constexpr int dot_bias = 0;
   static Sum dot_u8(Sum acc, I a, I b) { return vusdotq_s32(acc, vreinterpretq_u8_s32(a), vreinterpretq_s8_s32(b)); }

@@ -107,6 +107,7 @@ struct Simd {
   }
 
   static constexpr bool has_bf16 = false;
+  static constexpr bool has_u8_dot = true;
   static constexpr int dot_bias = 0;
   /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
   static Sum dot_u8(Sum acc, I a, I b) {

@@ -79,14 +79,16 @@ TEST("a row converted to bf16 is rounded to nearest even") {
     }
 }
 
-TEST("a row converted to u8 is within half a step, and zero stays zero") {
+Element integers(const cpu::Variant& variant) { return variant.kernels->u8_dot ? Element::u8 : Element::u16; }
+
+TEST("a row converted to integers is within half a step, and zero stays zero") {
   for (const cpu::Variant& variant : cpu::runnable_variants())
     for (const int n : kColumns)
       for (const float shift : {-5.f, 0.f, 5.f}) {  // all negative, both signs, all positive
         std::vector<float> x = normal(n, 1, 6);
         for (float& v : x) v += shift;
         x[n / 2] = 0;
-        const Matrix from(1, n, Element::f32, x), to(1, n, Element::u8);
+        const Matrix from(1, n, Element::f32, x), to(1, n, integers(variant));
         variant.kernels->convert(1, n, from.view(), to.view());
         for (int i = 0; i < n; ++i) CHECK(std::fabs(to.at(0, i) - x[i]) <= 0.51 * to.view().scale[0]);
         CHECK_EQ(to.at(0, n / 2), 0.0);
@@ -95,7 +97,7 @@ TEST("a row converted to u8 is within half a step, and zero stays zero") {
 
 TEST("a row of zeros converts to zeros") {
   for (const cpu::Variant& variant : cpu::runnable_variants()) {
-    const Matrix from(1, 9, Element::f32, std::vector<float>(9)), to(1, 9, Element::u8);
+    const Matrix from(1, 9, Element::f32, std::vector<float>(9)), to(1, 9, integers(variant));
     variant.kernels->convert(1, 9, from.view(), to.view());
     for (int i = 0; i < 9; ++i) CHECK_EQ(to.at(0, i), 0.0);
   }

@@ -19,9 +19,12 @@ struct Size {
 const std::vector<Size> kSizes = {{1, 1, 1}, {2, 3, 5}, {7, 65, 33}, {12, 64, 48}, {23, 130, 17}, {5, 16, 257}, {165, 35, 100}};
 
 const std::vector<std::pair<Format, const char*>> kFormats = {
-    {Format::f32, "f32"}, {Format::f16, "f16"}, {Format::bf16, "bf16"}, {Format::bf16_dot, "bf16_dot"}, {Format::s8_dot, "s8_dot"}};
+    {Format::f32, "f32"}, {Format::f16, "f16"}, {Format::bf16, "bf16"}, {Format::bf16_dot, "bf16_dot"}, {Format::s8_dot, "s8_dot"}, {Format::s16_dot, "s16_dot"}};
 
-bool runs(const Kernels& kernels, Format format) { return format != Format::bf16_dot || kernels.bf16_dot; }
+bool runs(const Kernels& kernels, Format format) {
+  if (cpu::integers(format)) return (format == Format::s8_dot) == kernels.u8_dot;
+  return format != Format::bf16_dot || kernels.bf16_dot;
+}
 
 /// Weights as a checkpoint stores them: multiples of 2^-9 below 1, exact in every format but s8 and bf16.
 std::vector<float> stored_weights(const Size& size) {
@@ -37,9 +40,7 @@ class PackedWeights {
     panels.format = format;
     panels.n = size.n;
     panels.k = size.k;
-    const int per_step = format == Format::bf16_dot ? 2 : format == Format::s8_dot ? 4 : 1;
-    const size_t steps = (size.k + per_step - 1) / per_step;
-    panels.panel_bytes = steps * width * (format == Format::f16 || format == Format::bf16 ? 2 : 4);
+    panels.panel_bytes = cpu::panel_size(format, size.k, width);
     data_ = cpu::AlignedBuffer(panels.panel_bytes * count);
     bias_.assign(count * width, 0);
     std::copy(bias.begin(), bias.end(), bias_.begin());
@@ -69,7 +70,7 @@ class PackedWeights {
 std::vector<float> honest_weights(Format format, const Size& size, std::vector<float> w) {
   if (format == Format::bf16 || format == Format::bf16_dot)
     for (float& x : w) x = rounded_to_bf16(x);
-  if (format == Format::s8_dot)
+  if (cpu::integers(format))
     for (int r = 0; r < size.n; ++r) {
       float* row = &w[static_cast<size_t>(r) * size.k];
       float most = 0;
@@ -139,7 +140,7 @@ void compare(const cpu::Variant& variant, const std::pair<Format, const char*>& 
       const float y = static_cast<float>(activated(epilogue, honest + c.bias[o]));
       errors.add(activated(epilogue, exact), out.at(r, o), output == Element::bf16 ? rounded_to_bf16(y) : y);
     }
-  const double unit = output == Element::bf16 ? 0x1p-8 : format.first == Format::s8_dot ? 1e-3 : format.first == Format::bf16_dot ? 1e-4 : 0x1p-22;
+  const double unit = output == Element::bf16 ? 0x1p-8 : cpu::integers(format.first) ? 1e-3 : format.first == Format::bf16_dot ? 1e-4 : 0x1p-22;
   if (!errors.good(unit))
     fail(__FILE__, __LINE__, variant.name + " " + format.second + " " + std::to_string(size.rows) + "x" + std::to_string(size.n) + "x" + std::to_string(size.k) +
                                  " epilogue " + std::to_string(static_cast<int>(epilogue)) + ": " + errors.text());
