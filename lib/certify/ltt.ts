@@ -29,7 +29,7 @@ export function multiStart(pValues: readonly number[], starts: readonly number[]
   return [...certified].sort((a, b) => a - b);
 }
 
-/** A configuration as seen on TUNE. */
+/** A configuration as seen on queries that are not of CAL. */
 export interface Point {
   readonly risk: number;
   readonly cost: number;

@@ -1,5 +1,6 @@
 /**
- * Paths for Learn then Test: configurations of a rule, ordered on TUNE from the safest to the cheapest.
+ * Paths for Learn then Test: configurations of a rule, ordered from the safest to the cheapest on queries that are
+ * not of CAL.
  */
 import type { CostShape } from "../exit/cost.js";
 import type { Compensation, ConfidenceRule, LayerRule, Rule } from "../exit/rule.js";
@@ -40,11 +41,11 @@ export function layerPath(layers: readonly number[]): LayerRule[] {
     .map((layer) => ({ type: "layer", layer }));
 }
 
-/** Those of `rules` that no other beats in both failures and compute on TUNE, safest first. */
-export function tunedPath(rules: readonly Rule[], tune: TrajectorySet, k: number, cost: CostShape): Rule[] {
+/** Those of `rules` that no other beats in both failures and compute on `train`, safest first. */
+export function tunedPath(rules: readonly Rule[], train: TrajectorySet, k: number, cost: CostShape): Rule[] {
   const points = rules.map((rule) => ({
-    risk: tune.lists.filter((list) => !sameTopK(rule, list, tune.layers, k)).length,
-    cost: assess(tune, rule, k, cost).computeFraction,
+    risk: train.lists.filter((list) => !sameTopK(rule, list, train.layers, k)).length,
+    cost: assess(train, rule, k, cost).computeFraction,
   }));
   return paretoPath(points).map((i) => rules[i]!);
 }

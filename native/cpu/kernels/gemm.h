@@ -91,12 +91,6 @@ void bf16_panel_times_rows(const Gemm& g, int column, const std::byte* panel, co
   if constexpr (S::has_bf16) panel_times_rows<DotBf16<S>>(g, column, panel, next_panel);
 }
 
-template <class S>
-void integer_panel_times_rows(const Gemm& g, int column, const std::byte* panel, const std::byte* next_panel) {
-  if constexpr (S::has_u8_dot) panel_times_rows<DotU8<S>>(g, column, panel, next_panel);
-  else panel_times_rows<DotS16<S>>(g, column, panel, next_panel);
-}
-
 /// A panel of 16-bit weights as f32.
 inline const std::byte* widened(const Gemm& g, const std::byte* panel) {
   const uint16_t* in = reinterpret_cast<const uint16_t*>(panel);
@@ -120,7 +114,7 @@ void gemm(const Gemm& g) {
   const Panels& w = *g.weight;
 #ifdef __AMX_TILE__
   if (w.format == Format::bf16_dot) return tiles_times_rows<DotBf16<Simd>>(g);
-  if (w.format == Format::s8_dot) return tiles_times_rows<DotU8<Simd>>(g);
+  if (w.format == Format::s8_dot) return tiles_times_rows<DotIntegers>(g);
   if (g.scratch) return split_times_rows(g);
 #endif
   const std::byte* panel = w.data;
@@ -132,7 +126,7 @@ void gemm(const Gemm& g) {
       case Format::bf16: panel_times_rows<DotF32>(g, column, widened(g, panel), next); break;
       case Format::bf16_dot: bf16_panel_times_rows<Simd>(g, column, panel, next); break;
       case Format::s8_dot:
-      case Format::s16_dot: integer_panel_times_rows<Simd>(g, column, panel, next); break;
+      case Format::s16_dot: panel_times_rows<DotIntegers>(g, column, panel, next); break;
     }
     panel = next;
   }

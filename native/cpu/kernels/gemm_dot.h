@@ -46,7 +46,7 @@ struct DotF32 {
   using Columns = FloatColumns;
 };
 
-struct DotIntegers {
+struct IntegerLanes {
   using Lane = Simd::I;
   static constexpr bool exact = false;
   static Lane load(const std::byte* p) { return Simd::load_int(p); }
@@ -58,7 +58,7 @@ struct DotIntegers {
 };
 
 template <class S>  // a parameter, so that only a Simd that has dot_bf16 is asked for it
-struct DotBf16 : DotIntegers {
+struct DotBf16 : IntegerLanes {
   using Acc = Simd::F;
   static constexpr int per_step = 2;
   static Acc zero() { return Simd::zero(); }
@@ -66,21 +66,11 @@ struct DotBf16 : DotIntegers {
   using Columns = FloatColumns;
 };
 
-template <class S>
-struct DotU8 : DotIntegers {
+struct DotIntegers : IntegerLanes {
   using Acc = Simd::Sum;
-  static constexpr int per_step = 4;
+  static constexpr int per_step = Simd::has_u8_dot ? 4 : 2;
   static Acc zero() { return Acc{}; }
-  static Acc step(Acc acc, Lane a, Lane b) { return S::dot_u8(acc, a, b); }
-  using Columns = IntegerColumns;
-};
-
-template <class S>
-struct DotS16 : DotIntegers {
-  using Acc = Simd::Sum;
-  static constexpr int per_step = 2;
-  static Acc zero() { return Acc{}; }
-  static Acc step(Acc acc, Lane a, Lane b) { return S::dot_s16(acc, a, b); }
+  static Acc step(Acc acc, Lane a, Lane b) { return Simd::dot_integers(acc, a, b); }
   using Columns = IntegerColumns;
 };
 

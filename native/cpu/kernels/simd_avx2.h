@@ -14,7 +14,7 @@ struct Simd {
   static constexpr int rows = 6;  // 12 accumulators, 2 weights, a broadcast
   using F = __m256;
   using I = __m256i;
-  typedef int Sum __attribute__((vector_size(32)));  // accumulators of dot_u8; g++ 12 keeps arrays of __m256i in memory
+  typedef int Sum __attribute__((vector_size(32)));  // accumulators of dot_integers; g++ 12 keeps arrays of __m256i in memory
 
   static I first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 
@@ -89,14 +89,14 @@ struct Simd {
   static constexpr int dot_bias = 0;
 #ifdef __AVXVNNI__
   static constexpr bool has_u8_dot = true;
-  static Sum dot_u8(Sum acc, I a, I b) { return (Sum)_mm256_dpbusd_avx_epi32((I)acc, a, b); }
+  static Sum dot_integers(Sum acc, I a, I b) { return (Sum)_mm256_dpbusd_avx_epi32((I)acc, a, b); }
 #else  // vpmaddubsw would saturate
   static constexpr bool has_u8_dot = false;
   static void store_u16(void* p, F x, int n) {
     const __m128i words = _mm_min_epi16(_mm_max_epi16(narrow(x), _mm_setzero_si128()), _mm_set1_epi16(255));
     store_halves(static_cast<uint16_t*>(p), words, n);
   }
-  static Sum dot_s16(Sum acc, I a, I b) { return acc + (Sum)_mm256_madd_epi16(a, b); }
+  static Sum dot_integers(Sum acc, I a, I b) { return acc + (Sum)_mm256_madd_epi16(a, b); }
 #endif
 
   static void transpose(I (&x)[8]) {

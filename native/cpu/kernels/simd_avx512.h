@@ -18,7 +18,7 @@ struct Simd {
 #endif
   using F = __m512;
   using I = __m512i;
-  typedef int Sum __attribute__((vector_size(64)));  // accumulators of dot_u8; g++ 12 keeps arrays of __m512i in memory
+  typedef int Sum __attribute__((vector_size(64)));  // accumulators of dot_integers; g++ 12 keeps arrays of __m512i in memory
 
   static __mmask16 first(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
@@ -82,7 +82,7 @@ struct Simd {
 #ifdef __AVX512VNNI__
   static constexpr bool has_u8_dot = true;
   /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
-  static Sum dot_u8(Sum acc, I a, I b) { return (Sum)_mm512_dpbusd_epi32((I)acc, a, b); }
+  static Sum dot_integers(Sum acc, I a, I b) { return (Sum)_mm512_dpbusd_epi32((I)acc, a, b); }
 #else
   static constexpr bool has_u8_dot = false;
   static void store_u16(void* p, F x, int n) {
@@ -90,7 +90,7 @@ struct Simd {
     _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(fits)));
   }
   /// acc + Σ over two 16-bit numbers of a times b; exact where a is a u8 and b an s8.
-  static Sum dot_s16(Sum acc, I a, I b) { return acc + (Sum)_mm512_madd_epi16(a, b); }
+  static Sum dot_integers(Sum acc, I a, I b) { return acc + (Sum)_mm512_madd_epi16(a, b); }
 #endif
 
   /// Transposes a width × width block of dwords in place.

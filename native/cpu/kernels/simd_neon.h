@@ -96,15 +96,15 @@ struct Simd {
   static constexpr bool has_u8_dot = true;
 #if defined(__ARM_FEATURE_MATMUL_INT8)
   static constexpr int dot_bias = 0;
-  static Sum dot_u8(Sum acc, I a, I b) { return vusdotq_s32(acc, vreinterpretq_u8_s32(a), vreinterpretq_s8_s32(b)); }
+  static Sum dot_integers(Sum acc, I a, I b) { return vusdotq_s32(acc, vreinterpretq_u8_s32(a), vreinterpretq_s8_s32(b)); }
 #elif defined(__ARM_FEATURE_DOTPROD)
   static constexpr int dot_bias = 128;  // the instruction wants both signed
-  static Sum dot_u8(Sum acc, I a, I b) {
+  static Sum dot_integers(Sum acc, I a, I b) {
     return vdotq_s32(acc, vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_s32(a), vdupq_n_u8(0x80))), vreinterpretq_s8_s32(b));
   }
 #else
   static constexpr int dot_bias = 0;
-  static Sum dot_u8(Sum acc, I a, I b) {
+  static Sum dot_integers(Sum acc, I a, I b) {
     const uint8x16_t u = vreinterpretq_u8_s32(a);
     const int8x16_t s = vreinterpretq_s8_s32(b);
     const auto products = [](uint8x8_t x, int8x8_t y) {  // of 8 bytes, summed by fours

@@ -110,7 +110,7 @@ struct Simd {
   static constexpr bool has_u8_dot = true;
   static constexpr int dot_bias = 0;
   /// acc + Σ over four bytes of (u8 a - dot_bias) times s8 b, exactly.
-  static Sum dot_u8(Sum acc, I a, I b) {
+  static Sum dot_integers(Sum acc, I a, I b) {
     for (int i = 0; i < width; ++i) {
       uint8_t u[4];
       int8_t s[4];
