@@ -225,7 +225,7 @@ function plain(
   const a = (d: number, i: number): number =>
     f(f(f(heads[i]!.slope) * list.scores[d * layers.length + i]!) + f(heads[i]!.offset));
   const measured = heads.some(({ spread }) => spread !== undefined);
-  const changes = heads[1] ? alive.map((d) => f(a(d, 1) - a(d, 0))).filter(Number.isFinite) : [];
+  const changes = measured && heads[1] ? alive.map((d) => f(a(d, 1) - a(d, 0))).filter(Number.isFinite) : [];
   const g = changes.length > 0 ? f(Math.max(...changes) - Math.min(...changes)) : 0;
   heads.forEach((h, j) => {
     if (alive.length <= k || (measured && j === 0)) return;
