@@ -31,8 +31,7 @@ struct Types {
 Types types_of(const Napi::Value& dtype) {
   const std::string name = dtype.As<Napi::String>();
   const bool dot = kernels().bf16_dot;
-  if (name == "int8" && !kernels().u8_dot) return {Format::s16_dot, Element::u16, Element::f32, Element::f32};
-  if (name == "int8") return {Format::s8_dot, Element::u8, Element::f32, dot ? Element::bf16 : Element::f32};
+  if (name == "int8") return {kernels().int8, cpu::input_of(kernels().int8), Element::f32, dot ? Element::bf16 : Element::f32};
   if (name == "bf16" && dot) return {Format::bf16_dot, Element::bf16, Element::bf16, Element::bf16};
   return {name == "bf16" ? Format::bf16 : Format::f16, Element::f32, Element::f32, Element::f32};
 }

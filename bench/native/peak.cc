@@ -44,14 +44,11 @@ __attribute__((target("avx2,fma"))) void avx2_f32(long rounds) {
 __attribute__((target("avx2"))) void avx2_int16(long rounds) {
   __m256i acc[kChains] = {}, b = _mm256_set1_epi16(1);
   asm volatile("" : "+v"(b));
-  for (long i = 0; i < rounds; ++i) {
-    for (int j = 0; j < kChains; ++j) {
-      __m256i product = _mm256_madd_epi16(b, b);
-      asm volatile("" : "+x"(product));  // or it would be one for all
-      acc[j] = _mm256_add_epi32(acc[j], product);
-    }
-    for (auto& a : acc) asm volatile("" : "+x"(a));
-  }
+  CHAINS(acc, {
+    __m256i product = _mm256_madd_epi16(b, b);
+    asm volatile("" : "+v"(product));  // or it would be one for all
+    acc[j] = _mm256_add_epi32(acc[j], product);
+  })
 }
 #undef CHAINS
 #endif

@@ -26,7 +26,7 @@ Elements elements_of(Dtype dtype, const Kernels& kernels) {
   Elements e;
   if (dtype == Dtype::f32) return e;
   if (kernels.bf16_dot) e.attention = Element::bf16;
-  if (dtype == Dtype::int8) e.integer_input = kernels.u8_dot ? Element::u8 : Element::u16;
+  if (dtype == Dtype::int8) e.integer_input = input_of(kernels.int8);
   else if (kernels.bf16_dot) e.wide = Element::bf16;
   e.bf16_input = kernels.bf16_dot;
   return e;

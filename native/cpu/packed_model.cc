@@ -56,7 +56,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   };
   const auto format_of = [&](const LinearSource& source, int layer, Projection p) {
     if (dtype == Dtype::f32) return exact_format(source);
-    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers)) return kernels.u8_dot ? Format::s8_dot : Format::s16_dot;
+    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers)) return kernels.int8;
     return kernels.bf16_dot ? Format::bf16_dot : Format::bf16;
   };
   layers.resize(a.layers);

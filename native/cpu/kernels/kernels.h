@@ -30,10 +30,9 @@ constexpr bool integers(Format format) { return format == Format::s8_dot || form
 
 /// What weights of a format are multiplied by.
 constexpr Element input_of(Format format) {
-  return format == Format::s8_dot    ? Element::u8
-         : format == Format::s16_dot ? Element::u16
-         : format == Format::bf16_dot ? Element::bf16
-                                      : Element::f32;
+  if (format == Format::s8_dot) return Element::u8;
+  if (format == Format::s16_dot) return Element::u16;
+  return format == Format::bf16_dot ? Element::bf16 : Element::f32;
 }
 
 /// Elements of a dword of a panel, or 1 where it is widened to dwords.
@@ -136,7 +135,7 @@ struct Pack {
 struct Kernels {
   int width;      ///< columns of a panel
   bool bf16_dot;  ///< bf16_dot weights and bf16 attention run in hardware
-  bool u8_dot;    ///< s8_dot weights do; else weights are s16_dot
+  Format int8;    ///< how int8 weights are packed: s8_dot, or s16_dot
   void (*pack)(const Pack&);
   void (*gemm)(const Gemm&);
   size_t (*gemm_scratch)(int k);
@@ -144,7 +143,7 @@ struct Kernels {
   size_t (*attention_scratch)(int keys, int head_dim);
   void (*residual_norm)(const ResidualNorm&);
   void (*embed_row)(const EmbedRow&);
-  void (*convert)(int rows, int n, const Rows2d& from, const Rows2d& to);  ///< f32 -> bf16, or quantized row by row: u8 where u8_dot, else u16
+  void (*convert)(int rows, int n, const Rows2d& from, const Rows2d& to);  ///< f32 -> bf16, or quantized row by row to what int8 weights multiply
 };
 
 }  // namespace matryoshka::cpu

@@ -7,6 +7,7 @@
 namespace matryoshka::cpu {
 
 extern const Kernels MATRYOSHKA_KERNELS;
-const Kernels MATRYOSHKA_KERNELS = {kWidth, Simd::has_bf16, Simd::has_u8_dot, pack, gemm, gemm_scratch, attention, attention_scratch, residual_norm, embed_row, convert};
+const Kernels MATRYOSHKA_KERNELS = {kWidth, Simd::has_bf16, Simd::has_u8_dot ? Format::s8_dot : Format::s16_dot, pack, gemm, gemm_scratch, attention,
+                                    attention_scratch, residual_norm, embed_row, convert};
 
 }  // namespace matryoshka::cpu

@@ -18,7 +18,7 @@ PackedWeights::PackedWeights(const Layout& layout, const cpu::Kernels& kernels, 
     panels.format = pairs_ ? cpu::Format::bf16_dot : cpu::Format::f32;
     panels.n = n;
     panels.k = k;
-    panels.panel_bytes = (pairs_ ? round_up(k, 2) / 2 : k) * width * 4;
+    panels.panel_bytes = cpu::panel_size(panels.format, k, kernels.width);
     arena_.array(data, panels.panel_bytes / sizeof(float) * (round_up(n, width) / width));
     widest = std::max(widest, round_up(std::max(n, k), std::max<size_t>(width, 16)));
   };

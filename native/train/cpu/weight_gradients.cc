@@ -121,7 +121,7 @@ void LayerGradients::panel(const Panel& p, GradientWorkspace& workspace, float* 
     x.n = columns;
     x.k = interleave.rows;
     x.data = workspace.panel;
-    x.panel_bytes = static_cast<size_t>(interleave.pairs ? (x.k + 1) / 2 : x.k) * turn_.kernels->width * 4;
+    x.panel_bytes = cpu::panel_size(x.format, x.k, turn_.kernels->width);
     x.bias = workspace.no_bias;
     cpu::Gemm call;
     call.weight = &x;

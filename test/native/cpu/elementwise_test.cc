@@ -79,8 +79,6 @@ TEST("a row converted to bf16 is rounded to nearest even") {
     }
 }
 
-Element integers(const cpu::Variant& variant) { return variant.kernels->u8_dot ? Element::u8 : Element::u16; }
-
 TEST("a row converted to integers is within half a step, and zero stays zero") {
   for (const cpu::Variant& variant : cpu::runnable_variants())
     for (const int n : kColumns)
@@ -88,7 +86,7 @@ TEST("a row converted to integers is within half a step, and zero stays zero") {
         std::vector<float> x = normal(n, 1, 6);
         for (float& v : x) v += shift;
         x[n / 2] = 0;
-        const Matrix from(1, n, Element::f32, x), to(1, n, integers(variant));
+        const Matrix from(1, n, Element::f32, x), to(1, n, cpu::input_of(variant.kernels->int8));
         variant.kernels->convert(1, n, from.view(), to.view());
         for (int i = 0; i < n; ++i) CHECK(std::fabs(to.at(0, i) - x[i]) <= 0.51 * to.view().scale[0]);
         CHECK_EQ(to.at(0, n / 2), 0.0);
@@ -97,7 +95,7 @@ TEST("a row converted to integers is within half a step, and zero stays zero") {
 
 TEST("a row of zeros converts to zeros") {
   for (const cpu::Variant& variant : cpu::runnable_variants()) {
-    const Matrix from(1, 9, Element::f32, std::vector<float>(9)), to(1, 9, integers(variant));
+    const Matrix from(1, 9, Element::f32, std::vector<float>(9)), to(1, 9, cpu::input_of(variant.kernels->int8));
     variant.kernels->convert(1, 9, from.view(), to.view());
     for (int i = 0; i < 9; ++i) CHECK_EQ(to.at(0, i), 0.0);
   }

@@ -22,7 +22,7 @@ const std::vector<std::pair<Format, const char*>> kFormats = {
     {Format::f32, "f32"}, {Format::f16, "f16"}, {Format::bf16, "bf16"}, {Format::bf16_dot, "bf16_dot"}, {Format::s8_dot, "s8_dot"}, {Format::s16_dot, "s16_dot"}};
 
 bool runs(const Kernels& kernels, Format format) {
-  if (cpu::integers(format)) return (format == Format::s8_dot) == kernels.u8_dot;
+  if (cpu::integers(format)) return format == kernels.int8;
   return format != Format::bf16_dot || kernels.bf16_dot;
 }
 

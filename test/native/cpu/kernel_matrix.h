@@ -79,17 +79,19 @@ class Matrix {
       case Element::bf16:
         return bf16_to_float(reinterpret_cast<const uint16_t*>(view_.row(row))[column]);
       case Element::u8:
-        return static_cast<double>(view_.scale[row]) * (reinterpret_cast<const uint8_t*>(view_.row(row))[column] - view_.zero[row]);
+        return dequantized(row, reinterpret_cast<const uint8_t*>(view_.row(row))[column]);
       case Element::u16:
         break;
     }
-    return static_cast<double>(view_.scale[row]) * (reinterpret_cast<const uint16_t*>(view_.row(row))[column] - view_.zero[row]);
+    return dequantized(row, reinterpret_cast<const uint16_t*>(view_.row(row))[column]);
   }
   bool same_row(int row, const Matrix& other, int other_row) const {
     return std::memcmp(view_.row(row), other.view_.row(other_row), columns_ * cpu::size_of(view_.element)) == 0;
   }
 
  private:
+  double dequantized(int row, int stored) const { return static_cast<double>(view_.scale[row]) * (stored - view_.zero[row]); }
+
   int columns_;
   cpu::AlignedBuffer memory_;
   std::vector<float> scales_;
