@@ -2,9 +2,9 @@
  * From what a caller asked for to what the engine runs: the exit rule, and the certificate behind it or why there is none.
  */
 import { type Certificate, mismatch, resolveCertificate, statement, type Wanted } from "./certify/certificate.js";
-import { scaleForBudget } from "./certify/frontier.js";
+import { spend } from "./certify/frontier.js";
 import { MatryoshkaError } from "./errors.js";
-import type { ConfidenceRule, Rule, TopKRule } from "./exit/rule.js";
+import type { ConfidenceRule, Rule } from "./exit/rule.js";
 import type { CertificateStatus, Exit } from "./types.js";
 
 /** An exit rule with its numbers filled in. */
@@ -18,7 +18,7 @@ export interface ExitPlan {
 
 /**
  * Fills in an exit. Without a certificate that fits, `top-k` runs full depth and the status says why; `budget` needs
- * the same calibration, because it spends by what was measured there. Throws `ERR_INVALID_ARGUMENT` where a budget
+ * a calibration, because it spends by what was measured there. Throws `ERR_INVALID_ARGUMENT` where a budget
  * cannot be met.
  */
 export function planExit(exit: Exit, certificates: readonly Certificate[], wanted: Omit<Wanted, "k">): ExitPlan {
@@ -34,19 +34,22 @@ export function planExit(exit: Exit, certificates: readonly Certificate[], wante
   return { rule, holds: certificate, certificate: { holds: true, statement: statement(certificate) } };
 }
 
-/** The top-k rule at the scale whose mean compute was within the budget when it was calibrated. */
+/**
+ * The budget rule at the stake whose mean compute was within the budget when it was calibrated. Nothing is promised, so a
+ * calibration in another arithmetic will do where there is none in this one, and so will lists of any length.
+ */
 function budget(compute: number, certificates: readonly Certificate[], wanted: Wanted): ExitPlan {
-  // Nothing is promised, so lists of lengths that calibration did not see get the same rule.
-  const resolution = resolveCertificate(
-    certificates.filter(({ frontier }) => frontier !== undefined),
-    { ...wanted, candidates: 0 },
-  );
+  const measured = certificates.filter(({ frontier }) => frontier !== undefined);
+  const anyArithmetic = measured.map((each) => ({ ...each, dtype: wanted.dtype }));
+  const own = resolveCertificate(measured, { ...wanted, candidates: 0 });
+  const resolution = "void" in own ? resolveCertificate(anyArithmetic, { ...wanted, candidates: 0 }) : own;
   if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
-  const rule: TopKRule = { ...resolution.rule, scale: scaleForBudget(resolution.certificate.frontier!, compute) };
+  const { frontier, k, widths } = resolution.certificate;
+  const { stake, loss } = spend(frontier!, compute);
   const reasons = [
-    `A budget of ${compute} of full depth sets the scale, so nothing is promised about the top ${wanted.k}.`,
+    `A budget of ${compute} of full depth promises nothing about the top ${k}; on its calibration queries it cost at most ${loss.toFixed(4)} of nDCG@${k}, judged by full depth's own scores.`,
   ];
-  return { rule, certificate: { holds: false, reasons } };
+  return { rule: { type: "budget", k, stake, exits: widths }, certificate: { holds: false, reasons } };
 }
 
 /** Thresholds at the layers asked for; scores are made comparable where a certificate of this very model knows all of them. */

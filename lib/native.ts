@@ -76,12 +76,15 @@ export interface NativeExitHead {
 
 /** An exit rule as the engine runs it. */
 export interface NativeRule {
-  readonly kind: "top-k" | "confidence";
+  readonly kind: "top-k" | "budget" | "confidence";
   /** Ascending, all before the plan's depth. */
   readonly exits: readonly NativeExitHead[];
   /** top-k. */
   readonly k?: number;
   readonly scale?: number;
+  /** budget: who has less at stake stops; discounts of nDCG by rank, [k]. */
+  readonly stake?: number;
+  readonly discounts?: Float32Array;
   /** confidence: softmax over the list instead of over {relevant, not}. */
   readonly overList?: boolean;
   /** confidence: stop where a sequence's difficulty is below `easy`; [n] difficulties. */

@@ -2,8 +2,9 @@
  * Sorts scored documents and words them as results.
  */
 import type { Collector } from "./collector.js";
+import { settled } from "./exit/budget.js";
 import { estimate } from "./exit/estimate.js";
-import type { Rule } from "./exit/rule.js";
+import type { Compensation, Rule } from "./exit/rule.js";
 import type { ResolvedRerank } from "./options.js";
 import type { Document, RerankResult } from "./types.js";
 
@@ -16,11 +17,20 @@ function descending(a: number, b: number): number {
   return Number.isNaN(b) || a > b ? -1 : 1;
 }
 
-/** What a document's score at its exit says of the final one: full depth's own, or the rule's compensated estimate. */
-function finalLogit(rule: Rule, collector: Collector, document: number): number {
-  const layer = collector.stopped[document]!;
-  const head = "exits" in rule ? rule.exits.find((exit) => exit.layer === layer) : undefined;
-  return head ? estimate(head, collector.estimate(document, layer)) : collector.logit(document, layer);
+/** [n] what each document's score where it stopped says of the final one: full depth's own, or the rule's estimate. */
+function finalLogits(rule: Rule, collector: Collector): Float32Array {
+  const { stopped } = collector;
+  const own = Float32Array.from(stopped, (layer, d) => collector.logit(d, layer));
+  if (rule.type !== "top-k" && rule.type !== "confidence" && rule.type !== "budget") return own;
+  const exits: readonly (Compensation & { readonly layer: number })[] = rule.exits;
+  const estimates = exits.map((head) =>
+    Float32Array.from(stopped, (_, d) => estimate(head, collector.estimate(d, head.layer))),
+  );
+  const said = rule.type === "budget" ? settled(exits, estimates, stopped, own) : undefined;
+  return own.map((logit, d) => {
+    const exit = exits.findIndex(({ layer }) => layer === stopped[d]);
+    return exit < 0 ? logit : (said ?? estimates[exit]!)[d]!;
+  });
 }
 
 /**
@@ -35,7 +45,7 @@ export function rank<D extends Document>(
   fullDepth: number,
 ): RerankResult<D>[] {
   const { stopped } = collector;
-  const logits = documents.map((_, i) => finalLogit(rule, collector, i));
+  const logits = finalLogits(rule, collector);
   const late = (i: number) => (rule.type === "top-k" && stopped[i] !== fullDepth ? 1 : 0);
   const order = [...documents.keys()].sort((a, b) => late(a) - late(b) || descending(logits[a]!, logits[b]!));
   return order.slice(0, topN).map((index) => {

@@ -40,7 +40,10 @@ export type Exit =
    * certificate's guarantee within a group.
    */
   | { readonly type: "top-k"; readonly k?: number; readonly alpha?: number; readonly group?: string }
-  /** The same rule, spending a mean share of full depth's FLOPs as measured in calibration. Promises nothing. */
+  /**
+   * A document stops, wherever it ranks, once scoring it deeper is not expected to change nDCG@k by much: how much, so that a
+   * mean share `compute` of full depth's FLOPs is spent, was measured in calibration. `k` defaults to 10. Promises nothing.
+   */
   | { readonly type: "budget"; readonly compute: number; readonly k?: number }
   /**
    * A document stops where its largest softmax weight exceeds the layer's threshold: over {relevant, not}, or over the
@@ -164,7 +167,7 @@ export interface RerankStats {
 }
 
 export interface RerankResponse<D extends Document = Document> {
-  /** Best first; ties keep the input order. Under `top-k` and `budget`, documents that stopped come after all exact ones. */
+  /** Best first; ties keep the input order. Under `top-k`, documents that stopped come after all exact ones. */
   readonly results: readonly RerankResult<D>[];
   readonly stats: RerankStats;
 }

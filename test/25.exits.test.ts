@@ -31,8 +31,9 @@ async function certify(changes: Partial<Certificate> = {}): Promise<void> {
     createdFrom: "test",
     computeFraction: 0.5,
     frontier: [
-      { scale: 0, compute: 0.3, exactTopK: 0.1, alpha: 1 },
-      { scale: 10, compute: 0.9, exactTopK: 1, alpha: 0.1 },
+      { stake: 0, compute: 1, loss: 0 },
+      { stake: 0.01, compute: 0.8, loss: 0.001 },
+      { stake: 1, compute: 0.3, loss: 0.1 },
     ],
     ...changes,
   };
@@ -105,15 +106,52 @@ describe("top-k with a certificate", () => {
 });
 
 describe("a budget", () => {
+  const widths = [1, 2, 3].map((layer) => ({ layer, slope: 1, offset: 0, width: 1 / layer, trend: 0 }));
+
   it("spends less where it is smaller, promises nothing, and refuses what it cannot meet", async () => {
-    await certify();
+    await certify({ widths });
     await using reranker = await open();
     const spend = async (compute: number) =>
       (await reranker.rerank("w1", documents, { ...options, exit: { type: "budget", compute } })).stats;
     const [low, high] = [await spend(0.31), await spend(0.9)];
-    expect(low.computeFraction).toBeLessThanOrEqual(high.computeFraction);
-    expect(low.certificate?.holds).toBe(false);
+    expect(low.computeFraction).toBeLessThan(high.computeFraction);
+    expect(low.certificate).toMatchObject({
+      holds: false,
+      reasons: [
+        expect.stringMatching(
+          /^A budget of 0\.31 of full depth promises nothing about the top 10; .* at most 0\.1000 of/,
+        ),
+      ],
+    });
     await expect(spend(0.2)).rejects.toMatchObject({ code: "ERR_INVALID_ARGUMENT" });
+    expect((await spend(1)).computeFraction).toBe(1);
+  });
+
+  it("orders all documents together, by scores that whoever went on has in full and others as their list moved on", async () => {
+    await certify({ widths });
+    await using reranker = await open();
+    const full = await reranker.rerank("w1 w2", documents, options);
+    const exact = new Map(full.results.map(({ index, logit }) => [index, logit]));
+    const exit = { type: "budget", compute: 0.8 } as const;
+    const { results } = await reranker.rerank("w1 w2", documents, { ...options, exit });
+    expect(results.map(({ logit }) => logit)).toEqual(results.map(({ logit }) => logit).sort((a, b) => b - a));
+    for (const { index, logit } of results.filter((each) => each.exact)) expect(logit).toBe(exact.get(index));
+    const stopped = results.filter((each) => !each.exact);
+    expect(stopped.length).toBeGreaterThan(0);
+    expect(stopped.length).toBeLessThan(documents.length);
+  });
+
+  it("reads a calibration in another arithmetic where there is none in its own", async () => {
+    await certify({ widths, dtype: "bf16" });
+    await using reranker = await open();
+    const exit = { type: "budget", compute: 0.4 } as const;
+    const { stats } = await reranker.rerank("w1", documents, { ...options, exit });
+    expect(stats.computeFraction).toBeLessThan(1);
+    await certify({ dtype: "bf16", maxLength: 64 });
+    await using other = await open();
+    const { stats: void_ } = await other.rerank("w1", documents, { ...options, exit });
+    expect(void_.computeFraction).toBe(1);
+    expect(void_.certificate).toMatchObject({ holds: false, reasons: [expect.stringContaining("maximum length 64")] });
   });
 });
 

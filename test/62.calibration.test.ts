@@ -9,7 +9,7 @@ import { type CalibrateOptions, calibrate } from "../lib/certify/calibrate.js";
 import { fitCompensation } from "../lib/certify/compensation.js";
 import { crcScale, discountWeights, ndcgWeights, rcpsScale, recallWeights } from "../lib/certify/crc.js";
 import { criticalScales, documentScales } from "../lib/certify/critical-scale.js";
-import { certifiedAlpha, frontier, scaleForBudget } from "../lib/certify/frontier.js";
+import { type FrontierPoint, frontier, spend } from "../lib/certify/frontier.js";
 import { groupScales, scaleAt } from "../lib/certify/groups.js";
 import { nearDuplicates, normalize } from "../lib/certify/near-duplicates.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "../lib/certify/order-statistic.js";
@@ -590,18 +590,40 @@ describe("groups", () => {
 });
 
 describe("budgets", () => {
-  it("choose the largest scale that is cheap enough, and say what is certified there", () => {
-    const points = frontier({ ...pool, lists: pool.lists.slice(0, 150) }, exits, K, cost, scales.slice(150), 0.05);
-    for (const [i, point] of points.entries()) if (i > 0) expect(point.alpha).toBeLessThanOrEqual(points[i - 1]!.alpha);
-    const { compute: cheapest } = points[0]!;
-    const budget = (cheapest + 1) / 2;
-    const scale = scaleForBudget(points, budget);
-    const test = assess({ ...pool, lists: pool.lists.slice(150) }, topK(exits, scale), K, cost);
-    expect(Math.abs(test.computeFraction - budget)).toBeLessThan(0.03);
-    expect(scaleForBudget(points, 1)).toBe(points.at(-1)!.scale);
-    expect(() => scaleForBudget(points, cheapest / 2)).toThrow(/Expected a budget of at least 0\.\d{3} of full depth/);
-    const alpha = certifiedAlpha(scales.slice(150), scale, 0.05);
-    expect(alpha).toBeGreaterThan(1 - test.exactTopK - 0.02);
-    expect(alpha).toBeLessThan(1 - test.exactTopK + 0.1);
+  let first: TrajectorySet;
+  let points: FrontierPoint[];
+  beforeAll(() => {
+    first = { ...pool, lists: pool.lists.slice(0, 150) };
+    points = frontier(first, exits, K, cost);
+  });
+  const rule = (stake: number) => ({ type: "budget", k: K, stake, exits }) as const;
+
+  it("are met on other queries by the stake that met them in calibration", () => {
+    const rest = { ...pool, lists: pool.lists.slice(150) };
+    for (const budget of [0.9, 0.7, 0.5]) {
+      const { stake } = spend(points, budget);
+      expect(Math.abs(assess(rest, rule(stake), K, cost).computeFraction - budget)).toBeLessThan(0.03);
+    }
+  });
+
+  it("cost less and lose more the larger the stake, from full depth on", () => {
+    expect(points[0]).toEqual({ stake: 0, compute: 1, loss: 0 });
+    points.slice(1).forEach((point, i) => {
+      expect(point.compute).toBeLessThan(points[i]!.compute + 1e-3);
+      expect(point.loss).toBeGreaterThan(points[i]!.loss - 1e-3);
+    });
+    expect(assess(first, rule(0), K, cost).computeFraction).toBe(1);
+  });
+
+  it("buy the smallest stake that is cheap enough, and say what it lost at most", () => {
+    const line = [
+      { stake: 0, compute: 1, loss: 0 },
+      { stake: 0.1, compute: 0.6, loss: 0.01 },
+      { stake: 0.3, compute: 0.2, loss: 0.05 },
+    ];
+    expect(spend(line, 1)).toMatchObject({ stake: 0, loss: 0 });
+    expect(spend(line, 0.8)).toEqual({ stake: expect.closeTo(0.05, 10), loss: 0.01 });
+    expect(spend(line, 0.3)).toEqual({ stake: expect.closeTo(0.25, 10), loss: 0.05 });
+    expect(() => spend(line, 0.1)).toThrow(/Expected a budget of at least 0\.200 of full depth, got 0\.1/);
   });
 });

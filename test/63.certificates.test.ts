@@ -119,7 +119,7 @@ describe("a certificate", () => {
       ["widths", {}],
       ["createdFrom", 3],
       ["frontier", 7],
-      ["frontier", [{ scale: "x" }]],
+      ["frontier", [{ stake: "x", compute: 0.5, loss: 0 }]],
     ];
     for (const [field, value] of damage) {
       expect(() => parseCertificates([{ ...certificate, [field]: value }], "matryoshka.json"), field).toThrow(

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../lib/eval/random.js";
 import { firstStageDifficulty } from "../lib/exit/confidence.js";
 import { replay } from "../lib/exit/replay.js";
-import type { ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
+import type { BudgetRule, ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import type { Trajectory } from "../lib/exit/trajectory.js";
 import { type NativeBatch, type NativeOptions, type NativeResult, native } from "../lib/native.js";
 import { nativeRule } from "../lib/native-rule.js";
@@ -58,9 +58,11 @@ function randomHeads(random: Random, spread: number): ExitHead[] {
   }));
 }
 
-function randomRule(random: Random, spread: number): TopKRule | ConfidenceRule {
+function randomRule(random: Random, spread: number): TopKRule | BudgetRule | ConfidenceRule {
   const exits = randomHeads(random, spread);
-  if (random.uniform() < 0.6) return { type: "top-k", k: 1 + random.integer(6), scale: random.uniform(), exits };
+  const kind = random.uniform();
+  if (kind < 0.4) return { type: "budget", k: 1 + random.integer(6), stake: 0.02 * random.uniform() ** 2, exits };
+  if (kind < 0.8) return { type: "top-k", k: 1 + random.integer(6), scale: random.uniform(), exits };
   const over = random.uniform() < 0.5 ? "pair" : "list";
   return {
     type: "confidence",

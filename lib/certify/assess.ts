@@ -44,6 +44,11 @@ export function sameTopK(rule: Rule, list: Trajectory, layers: readonly number[]
   return true;
 }
 
+/** FLOPs over full depth's of one list. */
+export function computeShare(cost: CostShape, { tokens }: Trajectory, { exitLayers }: Replay): number {
+  return tokens.length > 0 ? listFlops(cost, tokens, exitLayers) / fullFlops(cost, tokens) : 1;
+}
+
 /** Replays `rule` over all lists. */
 export function assess(set: TrajectorySet, rule: Rule, k: number, cost: CostShape): Assessment {
   const histogram = new Map<number, number>();
@@ -55,8 +60,7 @@ export function assess(set: TrajectorySet, rule: Rule, k: number, cost: CostShap
   for (const list of set.lists) {
     const result = replay(rule, list, set.layers);
     const full = fullOrder(list, set.layers);
-    computeFraction +=
-      list.tokens.length > 0 ? listFlops(cost, list.tokens, result.exitLayers) / fullFlops(cost, list.tokens) : 1;
+    computeFraction += computeShare(cost, list, result);
     if (isTopKExact(result, full, k)) exactTopK++;
     const top = new Set(full.slice(0, k));
     recallTopK += top.size > 0 ? result.order.slice(0, k).filter((d) => top.has(d)).length / top.size : 1;

@@ -102,7 +102,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
-    frontier: frontier(cal, exits, k, cost, scales, delta ?? 0.05),
+    frontier: frontier(cal, exits, k, cost),
   };
   return { feasible: true, certificate, split };
 }

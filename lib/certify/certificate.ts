@@ -38,7 +38,7 @@ export interface Certificate extends Fingerprint {
   readonly createdFrom: string;
   /** Mean compute fraction on the calibration queries: what it saves there, not a promise. */
   readonly computeFraction: number;
-  /** Compute against exactness by scale: what budget mode reads. */
+  /** What a budget costs and loses, by stake. */
   readonly frontier?: readonly FrontierPoint[];
 }
 
@@ -172,11 +172,12 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
           Object.values(groups).every((g) => g?.scale === null || number(g?.scale, 0, 3.4e38))),
       "{ name: { n, scale } }",
     );
-    const points = c.frontier as { scale?: unknown; compute?: unknown }[] | undefined;
+    const points = c.frontier as Partial<Record<keyof FrontierPoint, unknown>>[] | undefined;
     const fine =
       points === undefined ||
-      (Array.isArray(points) && points.every((p) => number(p?.scale, 0, 3.4e38) && number(p?.compute, 0, 1.001)));
-    need("frontier", fine, "a list of { scale, compute, exactTopK, alpha }");
+      (Array.isArray(points) &&
+        points.every((p) => number(p?.stake, 0, 1) && number(p?.compute, 0, 1.001) && number(p?.loss, 0, 1)));
+    need("frontier", fine, "a list of { stake, compute, loss }");
     return entry as Certificate;
   });
 }

@@ -1,75 +1,77 @@
 /**
- * Budget mode: the scale that meets a mean compute, and what can still be certified at it.
+ * What the budget rule costs and loses by its stake, measured on calibration queries: how a budget finds its stake.
  */
 import { MatryoshkaError } from "../errors.js";
+import { discounts, gains } from "../exit/budget.js";
 import type { CostShape } from "../exit/cost.js";
+import { replay } from "../exit/replay.js";
 import type { ExitHead } from "../exit/rule.js";
-import type { TrajectorySet } from "../exit/trajectory.js";
-import { assess } from "./assess.js";
-import { riskUpperBound } from "./pvalues.js";
+import { column, ranked, type TrajectorySet } from "../exit/trajectory.js";
+import { computeShare } from "./assess.js";
 
 export interface FrontierPoint {
-  readonly scale: number;
+  readonly stake: number;
   /** Mean fraction of full depth's FLOPs on CAL. */
   readonly compute: number;
-  /** Share of queries whose top k is full depth's, on CAL. */
-  readonly exactTopK: number;
-  /** Largest share of queries for which it may not be: certified on CAL, for all points at once. */
-  readonly alpha: number;
+  /** Mean drop of nDCG@k there, judged by the gains that full depth's own scores stand for: no label is read. */
+  readonly loss: number;
 }
 
-const POINTS = 24;
+/** From where hardly anybody stops to where nearly everybody does. */
+const SMALLEST = 1e-6;
+const LARGEST = 0.1;
+const POINTS = 26;
 
-/**
- * What the top-k rule costs and keeps on CAL over a grid of scales, cheapest first, up to the one at which nothing is lost
- * there. `scales` are CAL's critical scales; the bounds hold together with probability ≥ 1 − δ, so that a budget may pick
- * any of them.
- */
-export function frontier(
-  cal: TrajectorySet,
-  exits: readonly ExitHead[],
-  k: number,
-  cost: CostShape,
-  scales: ArrayLike<number>,
-  delta: number,
-): FrontierPoint[] {
-  const largest = Array.from(scales).reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), 0);
-  // Denser near 0, where compute changes fastest.
-  const grid = Array.from({ length: POINTS }, (_, i) => Math.fround(largest * (i / (POINTS - 1)) ** 2));
-  return [...new Set(grid)].map((scale) => {
-    const { computeFraction, exactTopK } = assess(cal, { type: "top-k", k, scale, exits }, k, cost);
-    return { scale, compute: computeFraction, exactTopK, alpha: certifiedAlpha(scales, scale, delta / POINTS) };
+/** Measured on CAL over a grid of stakes, dearest first: the first one, 0, is full depth. */
+export function frontier(cal: TrajectorySet, exits: readonly ExitHead[], k: number, cost: CostShape): FrontierPoint[] {
+  const ratio = (LARGEST / SMALLEST) ** (1 / (POINTS - 1));
+  const stakes = Array.from({ length: POINTS }, (_, i) => SMALLEST * ratio ** i);
+  const measured = stakes.map((stake): FrontierPoint => {
+    const rule = { type: "budget", k, stake, exits } as const;
+    let [compute, loss] = [0, 0];
+    for (const list of cal.lists) {
+      const result = replay(rule, list, cal.layers);
+      compute += computeShare(cost, list, result);
+      loss += ownLoss(column(list, cal.layers.length, cal.layers.length - 1), result.order, k);
+    }
+    return { stake, compute: compute / cal.lists.length, loss: loss / cal.lists.length };
   });
+  return [{ stake: 0, compute: 1, loss: 0 }, ...measured];
+}
+
+/** 1 − nDCG@k of `order` with the gains of `finals`, full depth's scores. */
+function ownLoss(finals: Float32Array, order: Uint32Array, k: number): number {
+  const gain = gains(Float64Array.from(finals));
+  const discount = discounts(k);
+  const dcg = (ranking: Uint32Array) =>
+    discount.reduce((sum, each, rank) => sum + (rank < ranking.length ? each * gain[ranking[rank]!]! : 0), 0);
+  const ideal = dcg(ranked(finals));
+  return ideal > 0 ? Math.max(0, 1 - dcg(order) / ideal) : 0;
+}
+
+/** What a budget buys. */
+export interface Spending {
+  readonly stake: number;
+  /** On CAL, at most: that of the next larger stake measured. */
+  readonly loss: number;
 }
 
 /**
- * Largest scale whose compute is within `budget`, by linear interpolation between points. Throws
- * `ERR_INVALID_ARGUMENT` if even the cheapest point needs more, saying how much.
+ * The smallest stake whose compute is within `budget`, between points by linear interpolation. Throws `ERR_INVALID_ARGUMENT`
+ * if even the cheapest point needs more, saying how much.
  */
-export function scaleForBudget(points: readonly FrontierPoint[], budget: number): number {
-  const sorted = [...points].sort((a, b) => a.scale - b.scale);
-  const cheapest = sorted[0];
-  if (!cheapest || !(cheapest.compute <= budget)) {
+export function spend(points: readonly FrontierPoint[], budget: number): Spending {
+  const sorted = [...points].sort((a, b) => a.stake - b.stake);
+  const within = sorted.findIndex(({ compute }) => compute <= budget);
+  if (within < 0) {
+    const cheapest = sorted.reduce((least, { compute }) => Math.min(least, compute), 1);
     throw new MatryoshkaError(
       "ERR_INVALID_ARGUMENT",
-      `Expected a budget of at least ${cheapest ? cheapest.compute.toFixed(3) : "?"} of full depth, got ${budget}: the rule cannot be cheaper than that with its exits and k`,
+      `Expected a budget of at least ${cheapest.toFixed(3)} of full depth, got ${budget}: the rule cannot be cheaper than that with its exits and k`,
     );
   }
-  for (let i = 1; i < sorted.length; i++) {
-    const a = sorted[i - 1]!;
-    const b = sorted[i]!;
-    if (b.compute <= budget) continue;
-    return Math.fround(a.scale + ((budget - a.compute) / (b.compute - a.compute)) * (b.scale - a.scale));
-  }
-  return sorted[sorted.length - 1]!.scale;
-}
-
-/**
- * Smallest α that can be certified with confidence 1 − δ at one scale: the Clopper–Pearson bound on
- * the share of queries whose critical scale exceeds it.
- */
-export function certifiedAlpha(scales: ArrayLike<number>, scale: number, delta: number): number {
-  let failures = 0;
-  for (let i = 0; i < scales.length; i++) if (scales[i]! > scale) failures++;
-  return riskUpperBound(failures, scales.length, delta);
+  const b = sorted[within]!;
+  const a = sorted[within - 1];
+  if (!a) return b;
+  return { stake: a.stake + ((a.compute - budget) / (a.compute - b.compute)) * (b.stake - a.stake), loss: b.loss };
 }

@@ -2,10 +2,11 @@
  * Replays an exit rule over a stored trajectory: the same decisions, scores and order as the engine, without a model.
  */
 import { MatryoshkaError } from "../errors.js";
+import { budget } from "./budget.js";
 import { confidence, firstStageDifficulty } from "./confidence.js";
-import type { ConfidenceRule, Rule } from "./rule.js";
+import type { BudgetRule, ConfidenceRule, Rule, TopKRule } from "./rule.js";
 import { topK } from "./top-k.js";
-import { column, exitColumn, ranked, type Trajectory } from "./trajectory.js";
+import { column, type ExitColumn, exitColumn, ranked, type Trajectory } from "./trajectory.js";
 
 /** How a list left the engine. */
 export interface Replay {
@@ -46,8 +47,8 @@ export function exitColumns(layers: readonly number[], exits: readonly { readonl
 
 /**
  * Replays `rule` over `list`, whose columns are `layers`. Under `top-k` exact documents come first, by score, then
- * stopped ones, by estimate; under `layer` and `confidence` all documents are ordered by score, because there a
- * document may stop for being certainly relevant. Ties keep the input order.
+ * stopped ones, by estimate; under the other rules all documents are ordered by score, because there a document may stop
+ * wherever it ranks. Ties keep the input order.
  */
 export function replay(rule: Rule, list: Trajectory, layers: readonly number[]): Replay {
   const m = list.documents.length;
@@ -65,7 +66,7 @@ export function replay(rule: Rule, list: Trajectory, layers: readonly number[]):
 
   const columns = exitColumns(layers, rule.exits);
   const inputs = columns.map((each) => exitColumn(list, layers.length, each));
-  const stops = rule.type === "top-k" ? topK(rule, inputs, m) : confidence(rule, inputs, m, difficulty(rule, list));
+  const stops = decide(rule, list, inputs, scores);
   for (let d = 0; d < m; d++) {
     const exit = stops.exit[d]!;
     if (exit < 0) continue;
@@ -76,6 +77,18 @@ export function replay(rule: Rule, list: Trajectory, layers: readonly number[]):
   const order = ranked(scores);
   if (rule.type === "top-k") order.set([...order.filter((d) => exact[d]!), ...order.filter((d) => !exact[d]!)]);
   return { exitLayers, exact, scores, order };
+}
+
+function decide(
+  rule: TopKRule | BudgetRule | ConfidenceRule,
+  list: Trajectory,
+  columns: readonly ExitColumn[],
+  finals: Float32Array,
+): Stops {
+  const m = list.documents.length;
+  if (rule.type === "top-k") return topK(rule, columns, m);
+  if (rule.type === "budget") return budget(rule, columns, finals, m);
+  return confidence(rule, columns, m, difficulty(rule, list));
 }
 
 /** [m] difficulties where the rule reads them. Throws `ERR_INVALID_ARGUMENT` if the list has no first-stage scores. */

@@ -69,5 +69,18 @@ export interface ConfidenceRule {
   readonly exits: readonly ConfidenceExit[];
 }
 
-/** What an engine runs. `budget` is no rule of its own: it chooses the scale of a `top-k` rule (see certify/frontier). */
-export type Rule = FullRule | LayerRule | TopKRule | ConfidenceRule;
+/**
+ * Spends where it matters to the ranking: a document stops, wherever it ranks, once the change of nDCG@k that scoring it
+ * deeper is expected to make is below `stake`. Promises nothing.
+ */
+export interface BudgetRule {
+  readonly type: "budget";
+  readonly k: number;
+  /** In nDCG, 0 to 1. 0 stops nobody. */
+  readonly stake: number;
+  /** In ascending depth, all before full depth. */
+  readonly exits: readonly ExitHead[];
+}
+
+/** What an engine runs. */
+export type Rule = FullRule | LayerRule | TopKRule | BudgetRule | ConfidenceRule;

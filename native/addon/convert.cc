@@ -47,12 +47,15 @@ ExitRule to_rule(const Napi::Object& object, const std::vector<int>& exits, size
       throw Error("ERR_INVALID_ARGUMENT", "Expected a rule's exits in ascending order");
   }
   const std::string kind = object.Get("kind").ToString();
-  if (kind != "top-k" && kind != "confidence")
-    throw Error("ERR_INVALID_ARGUMENT", "Expected top-k or confidence for an exit rule but received " + kind);
-  rule.kind = kind == "top-k" ? RuleKind::top_k : RuleKind::confidence;
+  if (kind == "top-k") rule.kind = RuleKind::top_k;
+  else if (kind == "budget") rule.kind = RuleKind::budget;
+  else if (kind == "confidence") rule.kind = RuleKind::confidence;
+  else throw Error("ERR_INVALID_ARGUMENT", "Expected top-k, budget or confidence for an exit rule but received " + kind);
   rule.k = static_cast<int>(number_or(object, "k", 1));
   if (rule.k < 1) throw Error("ERR_INVALID_ARGUMENT", "Expected at least 1 for k");
   rule.scale = static_cast<float>(number_or(object, "scale", 0));
+  rule.stake = number_or(object, "stake", 0);
+  rule.discounts = to_floats(object, "discounts");
   rule.over_list = object.Get("overList").ToBoolean();
   rule.easy = static_cast<float>(number_or(object, "easy", 0));
   rule.difficulty = to_floats(object, "difficulty");

@@ -5,6 +5,7 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/tiles.h"
 #include "engine/batch.h"
+#include "engine/rules/standings.h"
 
 namespace matryoshka::cpu {
 
@@ -16,6 +17,7 @@ struct BatchState {
   Rows2d scoring;    ///< [sequences, H] f32: `hidden` of scoring tiles
   std::vector<double> head_vectors;  ///< [queries × exits × H]: w + M q, written by the query's own tile
   Scores scores;
+  Standings standings;
 };
 
 inline Rows2d rows_from(const Rows2d& m, int first) {

@@ -100,7 +100,7 @@ class CpuBackend final : public Backend {
     ActiveSet& active = state_.active;
     Scores& scores = state_.scores;
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), state_.batch->list_offsets, active, scores, stop);
+    matryoshka::decide(rule, rule.head_at(exit), state_.batch->list_offsets, active, scores, state_.standings, stop);
     for (int i = 0; i < active.size(); ++i)
       if (stop[i]) scores.exit_layers[active.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active, stop)) {
@@ -147,6 +147,7 @@ class CpuBackend final : public Backend {
     state_.active = ActiveSet::all(batch);
     state_.head_vectors.resize(static_cast<size_t>(batch.queries) * exits * a.hidden);
     state_.scores.reset(sequences, exits, checkpoint_->compensated(), states ? a.hidden : 0);
+    state_.standings.reset(sequences, batch.lists());
   }
 
   void grow_workspaces(int longest) {

@@ -65,7 +65,8 @@ BatchInput::BatchInput(Carver& carver, const BatchSizes& sizes)
       list_offsets(carver.take<int>(sizes.lists + 1)),
       queries(carver.take<int>(1)),
       query_of(carver.take<int>(sizes.sequences)),
-      difficulty(carver.take<float>(sizes.sequences)) {}
+      difficulty(carver.take<float>(sizes.sequences)),
+      discounts(carver.take<float>(kMostDiscounts)) {}
 
 void write(const BatchInput& staging, const TokenBatch& batch, int position_offset, int query_block) {
   const int n = batch.sequences(), tokens = batch.tokens();
@@ -114,6 +115,11 @@ BatchActivations::BatchActivations(Carver& carver, const BatchSizes& sizes, cons
   low = carver.take<float>(sizes.sequences);
   high = carver.take<float>(sizes.sequences);
   terms = carver.take<double>(sizes.sequences);
+  place = carver.take<double>(sizes.sequences);
+  span = carver.take<double>(sizes.sequences);
+  gain = carver.take<double>(sizes.sequences);
+  level = carver.take<double>(sizes.lists);
+  worth = carver.take<float>(sizes.sequences);
   stop = carver.take<unsigned char>(sizes.sequences);
   slots = carver.take<int>(sizes.sequences + 1);
 }

@@ -9,6 +9,9 @@
 
 namespace matryoshka::cuda {
 
+/// As many as a list can have documents: no further rank is ever taken.
+constexpr int kMostDiscounts = 1024;
+
 /// Sizes that the host knows before anything runs; the device's own sizes only shrink from here.
 struct BatchSizes {
   int sequences = 0, tokens = 0, lists = 0, work_items = 0, exits = 0;
@@ -28,10 +31,11 @@ struct BatchInput {
   int* queries;                     ///< [1] how many of the first sequences are queries
   int* query_of;                    ///< [sequences] the query that each goes with, -1 for a query; written where there are any
   float* difficulty;                ///< [sequences], written where a rule reads it
+  float* discounts;                 ///< [kMostDiscounts], written where a rule reads them
 
   BatchInput(Carver& carver, const BatchSizes& sizes);
 };
-/// Fills staging memory but for the difficulty: everybody is active.
+/// Fills staging memory but for what rules read: everybody is active.
 void write(const BatchInput& staging, const TokenBatch& batch, int position_offset, int query_block);
 
 /// What the host reads, in one block that is downloaded at once.
@@ -53,6 +57,8 @@ struct BatchActivations {
   int* row_map;                              ///< [tokens]
   float *low, *high;                         ///< [sequences]
   double* terms;                             ///< [sequences]
+  double *place, *span, *gain, *level;       ///< [sequences] each, and [lists]
+  float* worth;                              ///< [sequences]
   unsigned char* stop;                       ///< [sequences]
   int* slots;                                ///< [sequences + 1]
 

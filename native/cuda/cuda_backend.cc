@@ -31,6 +31,11 @@ Activation activation_of(matryoshka::Activation activation) {
   return Activation::gelu;
 }
 
+Rule rule_of(RuleKind kind) {
+  if (kind == RuleKind::top_k) return Rule::top_k;
+  return kind == RuleKind::budget ? Rule::budget : Rule::confidence;
+}
+
 class CudaBackend final : public Backend, private Ops {
  public:
   CudaBackend(std::shared_ptr<const Checkpoint> checkpoint, std::unique_ptr<Stream> stream, ElementType type)
@@ -62,6 +67,7 @@ class CudaBackend final : public Backend, private Ops {
   void decide(const ExitRule& rule, int exit) override {
     if (rule.kind == RuleKind::none) return;
     std::copy(rule.difficulty.begin(), rule.difficulty.end(), flight_->staged_input->difficulty);
+    std::copy_n(rule.discounts.begin(), std::min<size_t>(rule.discounts.size(), kMostDiscounts), flight_->staged_input->discounts);
     const DecideArgs decide = decide_args(rule, exit);
     launch(stream_->kernels().decide, decide);
     const CompactArgs compact{active_,
@@ -225,7 +231,7 @@ class CudaBackend final : public Backend, private Ops {
     args.logits = flight_->sizes.compensated ? results().estimates : results().logits;
     args.units = results().units;
     args.exits = flight_->sizes.exits;
-    args.rule = rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence;
+    args.rule = rule_of(rule.kind);
     args.over_list = rule.over_list;
     args.has_previous = at > 0;
     args.now = estimate_of(at);
@@ -238,7 +244,14 @@ class CudaBackend final : public Backend, private Ops {
     args.second = estimate_of(rule.heads.size() > 1 ? 1 : 0);
     args.list_offsets = flight_->input->list_offsets;
     args.scale = rule.scale;
-    args.k = rule.k;
+    args.k = rule.kind == RuleKind::budget ? static_cast<int>(std::min<size_t>(rule.discounts.size(), kMostDiscounts)) : rule.k;
+    args.stake = rule.stake;
+    args.discounts = flight_->input->discounts;
+    args.place = activations().place;
+    args.span = activations().span;
+    args.level = activations().level;
+    args.gain = activations().gain;
+    args.worth = activations().worth;
     args.sure = head.sure;
     args.easy = rule.easy;
     args.difficulty = rule.difficulty.empty() ? nullptr : flight_->input->difficulty;

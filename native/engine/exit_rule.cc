@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/rules/budget.h"
 #include "engine/rules/confidence.h"
 #include "engine/rules/top_k.h"
 
@@ -37,7 +38,7 @@ int ExitRule::head_at(int exit) const {
 }
 
 void decide(const ExitRule& rule, int head, const std::vector<int32_t>& list_offsets, const ActiveSet& active, const Scores& scores,
-            std::vector<uint8_t>& stop) {
+            Standings& standings, std::vector<uint8_t>& stop) {
   const bool measured = rule.reads_spread();
   const std::vector<float>& said = scores.estimates.empty() ? scores.logits : scores.estimates;
   stop.assign(active.size(), 0);
@@ -51,14 +52,20 @@ void decide(const ExitRule& rule, int head, const std::vector<int32_t>& list_off
       const float* row = &said[sequence * scores.exits];
       const float unit = scores.units.empty() ? 1 : scores.units[sequence * scores.exits + rule.heads[head].exit];
       const float a = estimate(rule.heads[head], row);
-      const float change = head > 0 ? std::fabs(a - estimate(rule.heads[head - 1], row)) : 0;
+      const float change = head > 0 ? a - estimate(rule.heads[head - 1], row) : 0;
       list.estimate[i] = a;
-      list.width[i] = rule.heads[head].width * unit + rule.heads[head].trend * change + rule.heads[head].spread * g;
+      list.change[i] = change;
+      list.width[i] = rule.heads[head].width * unit + rule.heads[head].trend * std::fabs(change) + rule.heads[head].spread * g;
       if (measured && head == 0) list.width[i] = std::numeric_limits<float>::infinity();
       list.easy[i] = !rule.difficulty.empty() && rule.difficulty[sequence] < rule.easy;
     }
     if (rule.kind == RuleKind::top_k) decide_top_k(rule, list, stop.data() + first);
     else if (rule.kind == RuleKind::confidence) decide_confidence(rule, rule.heads[head].sure, list, stop.data() + first);
+    else if (rule.kind == RuleKind::budget) {
+      const int32_t* const running = active.sequences.data() + first;
+      standings.move(static_cast<int>(l), running, list);
+      decide_budget(rule, standings, running, size, list_offsets[l], list_offsets[l + 1], stop.data() + first);
+    }
   }
 }
 

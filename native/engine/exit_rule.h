@@ -10,10 +10,11 @@
 
 #include "engine/active_set.h"
 #include "engine/batch.h"
+#include "engine/rules/standings.h"
 
 namespace matryoshka {
 
-enum class RuleKind : uint8_t { none, confidence, top_k };
+enum class RuleKind : uint8_t { none, confidence, top_k, budget };
 
 /// One exit at which the rule decides: its estimate of the final score, and how uncertain that is.
 struct ExitHead {
@@ -31,6 +32,8 @@ struct ExitRule {
   std::vector<ExitHead> heads;    ///< ascending
   int k = 0;                      ///< top_k
   float scale = 0;                ///< top_k
+  double stake = 0;               ///< budget: whoever has less nDCG at stake stops
+  std::vector<float> discounts;   ///< budget: [k] nDCG's, by rank
   bool over_list = false;         ///< confidence: softmax over the list, which then stops as a whole, not over {relevant, not}
   float easy = 0;                 ///< confidence: stop where the difficulty is below it …
   std::vector<float> difficulty;  ///< … [n] by sequence of the batch, or empty for no such test
@@ -41,8 +44,9 @@ struct ExitRule {
   bool reads_spread() const;
 };
 
-/// Marks in `stop` [active.size()] who stops at heads[head]. Non-finite estimates never stop. `list_offsets`: the batch's.
+/// Marks in `stop` [active.size()] who stops at heads[head]. Non-finite estimates never stop. `list_offsets`: the batch's;
+/// `standings`: what the decisions at earlier heads left there, reset before the first.
 void decide(const ExitRule& rule, int head, const std::vector<int32_t>& list_offsets, const ActiveSet& active, const Scores& scores,
-            std::vector<uint8_t>& stop);
+            Standings& standings, std::vector<uint8_t>& stop);
 
 }  // namespace matryoshka

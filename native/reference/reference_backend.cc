@@ -90,6 +90,7 @@ class ReferenceBackend final : public Backend, private Ops {
     tokens_.assign(static_cast<size_t>(batch.tokens()) * a_.hidden, 0);
     key_value_.assign(static_cast<size_t>(batch.tokens()) * 2 * a_.hidden, 0);
     scores_.reset(batch.sequences(), exits, checkpoint_->compensated(), states ? a_.hidden : 0);
+    standings_.reset(batch.sequences(), batch.lists());
   }
 
   void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override {
@@ -100,7 +101,7 @@ class ReferenceBackend final : public Backend, private Ops {
 
   void decide(const ExitRule& rule, int exit) override {
     std::vector<uint8_t> stop;
-    matryoshka::decide(rule, rule.head_at(exit), batch_->list_offsets, active_, scores_, stop);
+    matryoshka::decide(rule, rule.head_at(exit), batch_->list_offsets, active_, scores_, standings_, stop);
     for (int i = 0; i < active_.size(); ++i)
       if (stop[i]) scores_.exit_layers[active_.sequences[i]] = static_cast<uint8_t>(checkpoint_->exit_layers()[exit]);
     for (const RowMove& move : compact(active_, stop)) {
@@ -249,6 +250,7 @@ class ReferenceBackend final : public Backend, private Ops {
   Values tokens_, key_value_;
   std::map<Slot, Values> slots_;
   Scores scores_;
+  Standings standings_;
 };
 
 }  // namespace

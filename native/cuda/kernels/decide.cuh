@@ -7,7 +7,7 @@
 
 namespace matryoshka::cuda {
 
-enum class Rule : uint8_t { confidence, top_k };
+enum class Rule : uint8_t { confidence, top_k, budget };
 
 /// What an exit of the rule says of the final score: slope · score + offset.
 struct Estimate {
@@ -29,6 +29,12 @@ struct DecideArgs {
   Estimate first, second;   ///< of the rule's first two heads …
   const int* list_offsets;  ///< [lists + 1] … whose scores are read of all the batch's sequences
   int k;
+  double stake;
+  const float* discounts;   ///< [k] nDCG's, by rank
+  double *place, *span, *level;  ///< [n], [n] by sequence of the batch and [lists]: where each stood when last scored, its half-width
+                                 ///< there, and the list's level, kept from exit to exit; whoever decides first writes them anew
+  double* gain;             ///< [n] scratch by sequence of the batch
+  float* worth;             ///< [n] scratch by sequence of the batch
   double sure;
   float easy;
   const float* difficulty;  ///< [n] by sequence of the batch, or null
@@ -51,6 +57,7 @@ DEVICE double exp_non_positive(double x) {
 }
 
 DEVICE bool finite(float x) { return fabsf(x) <= 3.4028234664e38f; }
+DEVICE bool finite(double x) { return fabs(x) <= 1.7976931348623157e308; }
 
 /// One list, positions [first, last) of the active set.
 class ListDecision {
@@ -81,6 +88,17 @@ class ListDecision {
     }
     sync_block();
     for (int i = mine(); i < last_; i += kDecideThreads) put(i, load(args_.high + i) < load_shared(bar));
+  }
+
+  /// A document is out once it has less nDCG at stake than the rule's: engine/rules/budget.cc.
+  DEVICE void budget(float* shared) const {
+    const int first = load(args_.list_offsets + list_), last = load(args_.list_offsets + list_ + 1);
+    move_standings(shared);
+    rank_and_weigh(first, last);
+    for (int r = mine(); r < last_; r += kDecideThreads) {
+      const int i = sequence(r);
+      put(r, finite(load(args_.place + i)) && finite(load(args_.span + i)) && at_stake(i, first, last) < args_.stake);
+    }
   }
 
   /// Stop where |a|, or the list's largest softmax weight, is above the threshold, or where the document was easy.
@@ -163,6 +181,79 @@ class ListDecision {
     sync_block();
   }
 
+  /// One thread adds the changes, in the list's order: a sum's bits depend on it.
+  DEVICE void move_standings(float* shared) const {
+    const float g = args_.measured && args_.has_previous ? list_spread(shared) : 0;
+    for (int i = mine(); i < last_; i += kDecideThreads) {
+      const float a = estimate(i);
+      const float change = args_.has_previous ? add_exact(a, -estimate(args_.previous, sequence(i))) : 0;
+      store(args_.terms + i, static_cast<double>(change));
+      const float span = width(i, a, g);
+      store(args_.span + sequence(i), finite(span) && (!args_.measured || args_.has_previous) ? static_cast<double>(span) : INFINITY);
+    }
+    sync_block();
+    if (thread_index() == 0) {
+      double sum = 0;
+      int count = 0;
+      for (int i = first_; i < last_; ++i) {
+        const double change = load(args_.terms + i);
+        if (!finite(change)) continue;
+        sum = add_exact(sum, change);
+        ++count;
+      }
+      const double before = args_.has_previous ? load(args_.level + list_) : 0;
+      store(args_.level + list_, count > 0 ? add_exact(before, div_exact(sum, static_cast<double>(count))) : before);
+    }
+    sync_block();  // the level is there
+    const double level = load(args_.level + list_);
+    for (int i = mine(); i < last_; i += kDecideThreads) {
+      const float a = estimate(i);
+      store(args_.place + sequence(i), finite(a) ? add_exact(static_cast<double>(a), -level) : static_cast<double>(NAN));
+    }
+    sync_block();  // and so are all places and half-widths
+  }
+
+  /// Each of the list's sequences [first, last): its share of the list's gain, and the discount at its rank.
+  DEVICE void rank_and_weigh(int first, int last) const {
+    double top = -INFINITY;
+    for (int j = first; j < last; ++j) {
+      const double place = load(args_.place + j);
+      if (finite(place)) top = fmax(top, place);
+    }
+    for (int i = first + thread_index(); i < last; i += kDecideThreads) {
+      const double place = load(args_.place + i);
+      store(args_.gain + i, finite(place) ? exp_non_positive(mul_exact(0.5, add_exact(place, -top))) : 0.0);
+      int ahead = 0;
+      for (int j = first; j < last; ++j) {
+        const double other = load(args_.place + j);
+        ahead += other > place || (other == place && j < i);
+      }
+      store(args_.worth + i, finite(place) && ahead < args_.k ? load(args_.discounts + ahead) : 0.f);
+    }
+    sync_block();
+    double total = 0;  // every thread adds them all: no broadcast, and the same bits
+    for (int j = first; j < last; ++j) total = add_exact(total, load(args_.gain + j));
+    sync_block();  // nobody still adds what is divided now
+    for (int i = first + thread_index(); i < last; i += kDecideThreads) store(args_.gain + i, div_exact(load(args_.gain + i), total));
+    sync_block();  // all shares and discounts are there
+  }
+
+  DEVICE double at_stake(int i, int first, int last) const {
+    const double place = load(args_.place + i), span = load(args_.span + i), gain = load(args_.gain + i), worth = load(args_.worth + i);
+    double stake = 0;
+    for (int j = first; j < last; ++j) {
+      const double other = load(args_.place + j), discount = load(args_.worth + j);
+      if (worth == discount || !finite(other)) continue;
+      const double apart = div_exact(fabs(add_exact(place, -other)), add_exact(span, load(args_.span + j)));
+      double odds = add_exact(1.0, div_exact(apart, 16.0));
+      for (int square = 0; square < 5; ++square) odds = mul_exact(odds, odds);
+      const double swapped = div_exact(1.0, add_exact(1.0, odds));
+      const double moved = mul_exact(swapped, fabs(add_exact(gain, -load(args_.gain + j))));
+      stake = add_exact(stake, mul_exact(moved, fabs(add_exact(worth, -discount))));
+    }
+    return stake;
+  }
+
   static constexpr int kWarps = kDecideThreads / 32;
   const DecideArgs& args_;
   int list_, first_, last_;
@@ -174,6 +265,7 @@ decide(DecideArgs args) {
   for (int list = block_index(); list < lists; list += block_count()) {
     const ListDecision decision(args, list);
     if (args.rule == Rule::top_k) decision.top_k(reinterpret_cast<float*>(shared_memory()));
+    else if (args.rule == Rule::budget) decision.budget(reinterpret_cast<float*>(shared_memory()));
     else decision.confidence(reinterpret_cast<double*>(shared_memory()));
   }
 }

@@ -61,7 +61,8 @@ bool same_bits(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
   ExitRule rule;
   const auto uniform = [&] { return static_cast<float>(random() % 1000) / 1000; };
-  rule.kind = random() % 2 ? RuleKind::top_k : RuleKind::confidence;
+  constexpr RuleKind kKinds[] = {RuleKind::top_k, RuleKind::confidence, RuleKind::budget};
+  rule.kind = kKinds[random() % 3];
   const bool measured = random() % 2;
   for (int exit = 0; exit + 1 < exits; exit += 1 + static_cast<int>(random() % 2)) {
     ExitHead head;
@@ -76,6 +77,8 @@ ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
   }
   rule.k = 1 + static_cast<int>(random() % 4);
   rule.scale = uniform();
+  rule.stake = 0.05 * uniform();
+  for (int rank = 0; rank < rule.k; ++rank) rule.discounts.push_back(1 / std::log2(rank + 2.f));
   rule.over_list = random() % 2;
   if (rule.over_list)
     for (ExitHead& head : rule.heads) head.sure /= 2.5;

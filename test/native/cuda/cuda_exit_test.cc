@@ -55,9 +55,10 @@ std::vector<float> random_logits(std::mt19937& random, size_t count) {
 ExitRule random_rule(std::mt19937& random, int sequences) {
   const auto uniform = [&] { return static_cast<float>(random() % 1024) / 1024; };
   ExitRule rule;
-  rule.kind = random() % 2 ? RuleKind::top_k : RuleKind::confidence;
+  constexpr RuleKind kKinds[] = {RuleKind::top_k, RuleKind::confidence, RuleKind::budget};
+  rule.kind = kKinds[random() % 3];
   const bool measured = random() % 2;
-  for (int exit = 0; exit < 2; ++exit) {
+  for (int exit = 0; exit < 3; ++exit) {
     ExitHead head;
     head.exit = exit;
     head.slope = 0.5f + uniform();
@@ -70,6 +71,8 @@ ExitRule random_rule(std::mt19937& random, int sequences) {
   }
   rule.k = 1 + static_cast<int>(random() % 12);
   rule.scale = random() % 4 ? uniform() : 0;
+  rule.stake = 0.02 * uniform() * uniform();
+  for (int rank = 0; rank < rule.k; ++rank) rule.discounts.push_back(1 / std::log2(rank + 2.f));
   rule.over_list = random() % 2;
   if (rule.over_list)
     for (ExitHead& head : rule.heads) head.sure /= 3;
@@ -84,10 +87,24 @@ Device<T> on_device(const std::vector<T>& values) {
   return {values.begin(), values.end()};
 }
 
-std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const std::vector<int32_t>& offsets, const Scores& scores) {
+/// What the budget rule keeps on the device from exit to exit.
+struct DeviceStandings {
+  Device<double> place, span, level, gain;
+  Device<float> worth;
+
+  DeviceStandings(int sequences, int lists)
+      : place(sequences, NAN), span(sequences, NAN), level(lists, NAN), gain(sequences, NAN), worth(sequences, NAN) {}
+};
+
+constexpr Rule rule_of(RuleKind kind) {
+  return kind == RuleKind::top_k ? Rule::top_k : kind == RuleKind::budget ? Rule::budget : Rule::confidence;
+}
+
+std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& set, const std::vector<int32_t>& offsets, const Scores& scores,
+                                      DeviceStandings& standings) {
   const int n = set.counts[kSequences];
   const auto logits = on_device(scores.estimates.empty() ? scores.logits : scores.estimates), units = on_device(scores.units),
-             difficulty = on_device(rule.difficulty);
+             difficulty = on_device(rule.difficulty), discounts = on_device(rule.discounts);
   const auto list_offsets = on_device(offsets);
   Device<float> low(n, NAN), high(n, NAN);
   Device<double> terms(n, NAN);
@@ -99,7 +116,7 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
   };
   const DecideArgs args{set.view(),
                         logits.data(), units.empty() ? nullptr : units.data(), scores.exits,
-                        rule.kind == RuleKind::top_k ? Rule::top_k : Rule::confidence,
+                        rule_of(rule.kind),
                         rule.over_list, at > 0,
                         estimate_of(at), estimate_of(at ? at - 1 : 0),
                         head.width,    head.trend,
@@ -107,6 +124,8 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
                         rule.reads_spread(),
                         estimate_of(0), estimate_of(1),
                         list_offsets.data(), rule.k,
+                        rule.stake,    discounts.data(),
+                        standings.place.data(), standings.span.data(), standings.level.data(), standings.gain.data(), standings.worth.data(),
                         head.sure,     rule.easy,
                         difficulty.empty() ? nullptr : difficulty.data(),
                         low.data(),    high.data(),
@@ -124,19 +143,24 @@ TEST("the device decides as the engine does, bit for bit, over random lists, rul
       const Lists l(random, 4, round % 5 == 0 ? 300 : round == 1 && !kSanitized ? 1100 : 30);
       const int n = l.batch.sequences();
       Scores scores;
-      scores.exits = 3;
-      scores.logits = random_logits(random, static_cast<size_t>(n) * 3);
+      scores.exits = 4;
+      scores.logits = random_logits(random, static_cast<size_t>(n) * 4);
       if (round % 2) {  // of a model with compensations
         scores.estimates = random_logits(random, scores.logits.size());
         for (size_t i = 0; i < scores.logits.size(); ++i) scores.units.push_back(static_cast<float>(random() % 1000 + 1) / 300);
       }
       const ExitRule rule = random_rule(random, n);
-      DeviceSet set(l.active, 64);
-      for (int at = 0; at < 2; ++at) {
+      ActiveSet active = l.active;
+      Standings standings;
+      standings.reset(n, l.batch.lists());
+      DeviceStandings on_device(n, l.batch.lists());
+      for (int at = 0; at < 3; ++at) {
         std::vector<uint8_t> expected;
-        decide(rule, at, l.batch.list_offsets, l.active, scores, expected);
-        CHECK(decide_on_device(rule, at, set, l.batch.list_offsets, scores) == expected);
+        decide(rule, at, l.batch.list_offsets, active, scores, standings, expected);
+        DeviceSet set(active, 64);
+        CHECK(decide_on_device(rule, at, set, l.batch.list_offsets, scores, on_device) == expected);
         for (const uint8_t stop : expected) ++(stop ? stopped : kept);
+        compact(active, expected);
       }
       lists += 4;
     }

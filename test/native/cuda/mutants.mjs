@@ -223,6 +223,31 @@ export const MUTANTS = [
     quick: true,
   },
   {
+    name: "decision: a budget ranks documents before all of them have their places",
+    file: `${kernels}/decide.cuh`,
+    from: "sync_block();  // and so are all places",
+    to: "// and so are all places",
+    test: "cuda_exit_test",
+    under: "thread",
+    quick: true,
+  },
+  {
+    name: "decision: gains are divided while somebody still adds them",
+    file: `${kernels}/decide.cuh`,
+    from: "sync_block();  // nobody still adds",
+    to: "// nobody still adds",
+    test: "cuda_exit_test",
+    under: "thread",
+  },
+  {
+    name: "decision: under a budget whoever has stopped falls behind its list",
+    file: `${kernels}/decide.cuh`,
+    from: "const double before = args_.has_previous ? load(args_.level + list_) : 0;",
+    to: "const double before = 0;",
+    test: "cuda_exit_test",
+    quick: true,
+  },
+  {
     name: "workspace: results are read before their copy has landed",
     file: "native/cuda/workspace.cc",
     from: "next.end = stream_.mark();",
@@ -256,7 +281,7 @@ export const MUTANTS = [
 const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_rope_test", "cuda_gemm_test", "cuda_attention_test"];
 /** What a test is compiled together with, besides headers. */
 const ALSO = {
-  cuda_exit_test: ["exit_rule", "active_set", "rules/confidence", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
+  cuda_exit_test: ["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
   cuda_stream_test: ["native/cuda/workspace.cc"],
 };
 /** The whole backend but what `ALSO` has of it: compiled once, for no mutant touches it. */
@@ -265,7 +290,7 @@ const BACKEND = [
     (name) => `native/cuda/${name}.cc`,
   ),
   ...["checkpoint", "config", "family", "finite", "json", "mapped_file", "safetensors", "tensor"].map((name) => `native/model/${name}.cc`),
-  ...["active_set", "backend", "batch", "compensation", "engine", "exit_rule", "forward", "rules/confidence", "rules/top_k"].map(
+  ...["active_set", "backend", "batch", "compensation", "engine", "exit_rule", "forward", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map(
     (name) => `native/engine/${name}.cc`,
   ),
   "test/native/engine/random_model.cc",

@@ -15,7 +15,7 @@ export const TESTS = ["simt_test", "cuda_row_test", "cuda_rope_test", "cuda_exit
 const SHARED = [
   "test/native/check.cc",
   ...["emulator", "fiber", "memory", "warp"].map((name) => `native/simt/${name}.cc`),
-  ...["exit_rule", "active_set", "rules/confidence", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
+  ...["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
 ];
 const INCLUDES = ["native", "test/native", "test/native/cuda"].flatMap((path) => ["-I", join(root, path)]);
 

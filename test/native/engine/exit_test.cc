@@ -97,6 +97,29 @@ TEST("survivors of the top-k rule score bit for bit what they score without exit
   });
 }
 
+TEST("under a budget survivors do too, and with nothing at stake nobody stops, with everything everybody") {
+  on_every_backend(15, [](Backend& backend, const Checkpoint& checkpoint) {
+    std::mt19937 random(10);
+    int stopped = 0, kept = 0;
+    for (int round = 0; round < 12; ++round) {
+      const TokenBatch batch = check::random_batch(random, kShape, {1 + static_cast<int>(random() % 9), 12, 2}, 20);
+      ExitPlan plan = full_plan(checkpoint);
+      const Scores full = run(backend, checkpoint, batch, plan);
+      plan.rule = rule_everywhere(RuleKind::budget, full.exits);
+      plan.rule.discounts = {1, 0.63f, 0.5f};
+      plan.rule.stake = round == 0 ? 0 : round == 1 ? 100 : 0.002 * round;
+      const Scores exited = run(backend, checkpoint, batch, plan);
+      check_prefix(exited, full, checkpoint, true);
+      for (const uint8_t layer : exited.exit_layers) {
+        ++(layer < plan.depth ? stopped : kept);
+        if (round == 0) CHECK_EQ(int{layer}, plan.depth);
+        if (round == 1) CHECK_EQ(int{layer}, checkpoint.exit_layers()[0]);
+      }
+    }
+    CHECK(stopped > 50 && kept > 50);
+  });
+}
+
 TEST("lists may vanish, all of them may, and the batch still ends in order") {
   on_every_backend(12, [](Backend& backend, const Checkpoint& checkpoint) {
     std::mt19937 random(6);
@@ -162,11 +185,12 @@ TEST("a list that is not longer than k, and a score that is not finite, stop nob
   Scores scores;
   scores.exits = 2;
   scores.logits = {9, 0, 1, 0, 5, 0, NAN, 0, -3, 0};
+  Standings standings;
   std::vector<uint8_t> stop;
-  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 0, 0, 0, 0}));  // of {5, NaN, -3}, the 2nd largest lower bound is -3
   rule.k = 1;
-  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1, 0, 0, 1}));
 }
 
@@ -190,8 +214,9 @@ TEST("where a model has compensations, rules read their estimates and units in p
   scores.logits = {0, 0, 9, 0, 9, 0};
   scores.estimates = {9, 0, 5, 0, 5, 0};
   scores.units = {1, 1, 1, 1, 4, 1};
+  Standings standings;
   std::vector<uint8_t> stop;
-  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, stop);
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1, 0}));  // 5 + 1 < 9 - 1, but not 5 + 4
 }
 
@@ -209,15 +234,60 @@ TEST("with a spread the first exit measures, and later ones widen by how far the
   scores.exits = 4;
   scores.logits = {9, 9, 9, 0, 5, 5, 5, 0, 0, 2, 2, 0};  // changes 0, 0, 2
   ActiveSet active = ActiveSet::all(batch);
+  Standings standings;
   std::vector<uint8_t> stop;
-  decide(rule, 0, batch.list_offsets, active, scores, stop);
+  decide(rule, 0, batch.list_offsets, active, scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 0, 0}));
-  decide(rule, 1, batch.list_offsets, active, scores, stop);
+  decide(rule, 1, batch.list_offsets, active, scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 0, 1}));  // 2 + 2.1 < 9 - 2.1 < 5 + 2.1
   compact(active, stop);
   scores.logits[6] = 4;
-  decide(rule, 2, batch.list_offsets, active, scores, stop);
+  decide(rule, 2, batch.list_offsets, active, scores, standings, stop);
   CHECK((stop == std::vector<uint8_t>{0, 1}));  // 4 + 2.1 < 9 - 2.1: whoever has stopped still counts
+}
+
+TEST("a budget keeps whom it is unsure of among the first k, and lets go who is surely in as well as who is surely out") {
+  ExitRule rule = rule_everywhere(RuleKind::budget, 2);
+  rule.heads[0].width = 0.5f;
+  rule.discounts = {1, 0.63f};
+  rule.stake = 1e-3;
+  TokenBatch batch;
+  batch.cu_seqlens = {0, 1, 2, 3, 4, 5};
+  batch.list_offsets = {0, 5};
+  Scores scores;
+  scores.exits = 2;
+  scores.logits = {9, 0, 3.2f, 0, 3, 0, NAN, 0, -9, 0};
+  Standings standings;
+  standings.reset(5, 1);
+  std::vector<uint8_t> stop;
+  decide(rule, 0, batch.list_offsets, ActiveSet::all(batch), scores, standings, stop);
+  CHECK((stop == std::vector<uint8_t>{1, 0, 0, 0, 1}));
+}
+
+TEST("under a budget whoever has stopped moves on with its list") {
+  ExitRule rule = rule_everywhere(RuleKind::budget, 4);
+  for (ExitHead& head : rule.heads) head.trend = 0;
+  rule.discounts = {1};
+  rule.stake = 1e-3;
+  const TokenBatch batch = one_list_of_three();
+  Scores scores;
+  scores.exits = 4;
+  // The first is far behind and stops. Then the list sinks by 8: it must not come to be ahead.
+  scores.logits = {0, NAN, NAN, NAN, 6, -2, -2, 0, 6.5f, -1.5f, 3, 0};
+  ActiveSet active = ActiveSet::all(batch);
+  Standings standings;
+  standings.reset(3, 1);
+  std::vector<uint8_t> stop;
+  decide(rule, 0, batch.list_offsets, active, scores, standings, stop);
+  CHECK((stop == std::vector<uint8_t>{1, 0, 0}));
+  compact(active, stop);
+  decide(rule, 1, batch.list_offsets, active, scores, standings, stop);
+  CHECK((stop == std::vector<uint8_t>{0, 0}));
+  CHECK_EQ(standings.level[0], -8.0);
+  CHECK_EQ(standings.place[0], 0.0);
+  CHECK_EQ(standings.place[2], 6.5);
+  decide(rule, 2, batch.list_offsets, active, scores, standings, stop);
+  CHECK((stop == std::vector<uint8_t>{1, 1}));
 }
 
 }  // namespace

@@ -1,0 +1,161 @@
+/**
+ * The budget rule: a document stops once scoring it deeper is not expected to change nDCG@k by much.
+ */
+import { expNonPositive } from "./exp.js";
+import type { Stops } from "./replay.js";
+import type { BudgetRule } from "./rule.js";
+import { intervals } from "./top-k.js";
+import type { ExitColumn } from "./trajectory.js";
+
+/**
+ * A document's gain is taken to be e^(a/2), as a share of the list's: flatter than the softmax that models are trained
+ * with, which believes in one relevant document.
+ */
+const SHARPNESS = 0.5;
+
+/** Discount of nDCG@k by rank from 0, [k] float32: 1 / log2(rank + 2). Behind rank k it is 0. */
+export function discounts(k: number): Float32Array {
+  return Float32Array.from({ length: k }, (_, rank) => 1 / Math.log2(rank + 2));
+}
+
+/**
+ * Decides for one list of m documents; `columns` are of each of the rule's exits, `finals` [m] full depth's scores. At every
+ * exit, whoever still runs and has less than `stake` at stake stops there.
+ */
+export function budget(rule: BudgetRule, columns: readonly ExitColumn[], finals: Float32Array, m: number): Stops {
+  const exit = new Int8Array(m).fill(-1);
+  const { estimates, widths } = intervals(rule.exits, columns, m);
+  const standings = new Standings(m);
+  const discount = discounts(rule.k);
+  let alive = Uint32Array.from({ length: m }, (_, d) => d);
+  for (let j = 0; j < rule.exits.length && alive.length > 0; j++) {
+    standings.move(alive, estimates[j]!, estimates[j - 1], widths[j]!);
+    const stakes = atStake(standings, alive, discount);
+    alive = alive.filter((d, i) => {
+      if (!(stakes[i]! < rule.stake)) return true;
+      exit[d] = j;
+      return false;
+    });
+  }
+  standings.move(alive, finals, estimates.at(-1));
+  return { exit, estimate: standings.estimates() };
+}
+
+/**
+ * What a pass that went by a budget says of full depth's scores, [m] float32: `estimates` are of each of its exits, [m] each,
+ * `stopped` the layer at which each document did, and `finals` what it scored there.
+ */
+export function settled(
+  exits: readonly { readonly layer: number }[],
+  estimates: readonly Float32Array[],
+  stopped: ArrayLike<number>,
+  finals: Float32Array,
+): Float32Array {
+  const standings = new Standings(stopped.length);
+  const documents = Uint32Array.from({ length: stopped.length }, (_, d) => d);
+  let before: Float32Array | undefined;
+  exits.forEach(({ layer }, j) => {
+    const alive = documents.filter((d) => stopped[d]! >= layer);
+    standings.move(alive, estimates[j]!, before);
+    if (alive.length > 0) before = estimates[j];
+  });
+  const between = documents.filter((d) => exits.every(({ layer }) => layer !== stopped[d]));
+  standings.move(between, finals, before);
+  return standings.estimates();
+}
+
+/**
+ * Where each document of a list stood when it was last scored, relative to the list's level. The level is the sum, over the
+ * exits so far, of the mean change of the documents still running: between two exits a list's scores move together, and a
+ * document that has stopped must not fall behind for that. In double, added in the order of the documents; changes that
+ * are not finite do not count.
+ */
+export class Standings {
+  /** [m] estimate less the level at its exit; NaN where it is not finite. */
+  readonly place: Float64Array;
+  /** [m] half-width per unit of scale there; ∞ where it is not finite. */
+  readonly width: Float64Array;
+  level = 0;
+
+  constructor(m: number) {
+    this.place = new Float64Array(m).fill(Number.NaN);
+    this.width = new Float64Array(m);
+  }
+
+  /** The documents `alive` are scored again: `now` and `before` are estimates, [m], there being none before the first. */
+  move(alive: Uint32Array, now: Float32Array, before: Float32Array | undefined, width?: Float32Array): void {
+    let sum = 0;
+    let count = 0;
+    for (const d of before ? alive : []) {
+      const change = Math.fround(now[d]! - before![d]!);
+      if (!Number.isFinite(change)) continue;
+      sum += change;
+      count++;
+    }
+    if (count > 0) this.level += sum / count;
+    for (const d of alive) {
+      this.place[d] = Number.isFinite(now[d]) ? now[d]! - this.level : Number.NaN;
+      this.width[d] = !width || Number.isFinite(width[d]) ? (width?.[d] ?? 0) : Number.POSITIVE_INFINITY;
+    }
+  }
+
+  /** [m] float32 estimates of full depth's scores. */
+  estimates(): Float32Array {
+    return Float32Array.from(this.place, (place) => place + this.level);
+  }
+}
+
+/**
+ * What each of the documents `alive` is expected to change: Σ_j P(i and j change places) · |gain_i − gain_j| ·
+ * |discount_i − discount_j| over all other documents, stopped ones too, which is LambdaRank's change of nDCG for a swap
+ * (Burges 2010) under the current ranking. Gains sum to 1 over the list. ∞ where nobody may stop.
+ */
+export function atStake(
+  { place, width }: Pick<Standings, "place" | "width">,
+  alive: Uint32Array,
+  discount: Float32Array,
+): Float64Array {
+  const m = place.length;
+  const gain = gains(place);
+  const worth = new Float64Array(m);
+  for (let i = 0; i < m; i++) if (Number.isFinite(place[i]!)) worth[i] = discount[rank(place, i)] ?? 0;
+  return Float64Array.from(alive, (i) => {
+    if (!Number.isFinite(place[i]!) || !Number.isFinite(width[i]!)) return Number.POSITIVE_INFINITY;
+    let sum = 0;
+    for (let j = 0; j < m; j++) {
+      if (worth[i] === worth[j] || !Number.isFinite(place[j]!)) continue;
+      const apart = Math.abs(place[i]! - place[j]!) / (width[i]! + width[j]!);
+      sum += swap(apart) * Math.abs(gain[i]! - gain[j]!) * Math.abs(worth[i]! - worth[j]!);
+    }
+    return sum;
+  });
+}
+
+/**
+ * Probability that two documents change places until full depth, `apart` being the distance of their places over the sum of
+ * their half-widths: 1 / (1 + e^(2 · apart)), with e^x as (1 + x / 32)^32, which is made of single operations and has a
+ * heavier tail. A half-width is the mean size of a residual; of two logistic ones with means c and c', the difference is
+ * about logistic with the scale (c + c') / 2.
+ */
+function swap(apart: number): number {
+  let odds = 1 + apart / 16;
+  for (let i = 0; i < 5; i++) odds *= odds;
+  return 1 / (1 + odds);
+}
+
+/** [m] shares of the list's gain; 0 for a place that is not finite. */
+export function gains(place: Float64Array): Float64Array {
+  let top = Number.NEGATIVE_INFINITY;
+  for (const each of place) if (Number.isFinite(each)) top = Math.max(top, each);
+  const gain = place.map((each) => (Number.isFinite(each) ? expNonPositive(SHARPNESS * (each - top)) : 0));
+  let total = 0;
+  for (const each of gain) total += each;
+  return gain.map((each) => each / total);
+}
+
+/** Documents ahead of i: those with a higher place, and those with the same that come earlier. */
+function rank(place: Float64Array, i: number): number {
+  let ahead = 0;
+  for (let j = 0; j < place.length; j++) if (place[j]! > place[i]! || (place[j] === place[i] && j < i)) ahead++;
+  return ahead;
+}

@@ -1,0 +1,12 @@
+// The budget rule: whoever is not expected to change nDCG@k by `stake` by being scored deeper is out.
+#pragma once
+
+#include "engine/exit_rule.h"
+#include "engine/rules/standings.h"
+
+namespace matryoshka {
+
+/// Decides for `count` running sequences of a list that is the batch's sequences [first, last); stop is [count].
+void decide_budget(const ExitRule& rule, const Standings& standings, const int32_t* running, int count, int first, int last, uint8_t* stop);
+
+}  // namespace matryoshka
