@@ -15,7 +15,7 @@ import { fingerprint } from "../dist/fingerprint.js";
 import { type Dtype, type Exit, Reranker, type RerankResponse } from "../dist/index.js";
 import { readCertificates } from "../dist/model-info.js";
 import { machine } from "./machine.js";
-import { evaluationSet, MAX_LENGTH, missingSets, type SetName, scored } from "./sets.js";
+import { chosenSets, evaluationSet, MAX_LENGTH, missingSets, type SetName, scored } from "./sets.js";
 
 const CERTIFIED: Exit = { type: "top-k", k: 10, alpha: 0.05 };
 /** Stops more documents, so that more decisions are compared. */
@@ -27,7 +27,7 @@ const { values } = parseArgs({
   options: {
     dtype: { type: "string", default: "f32" },
     store: { type: "string" },
-    set: { type: "string", multiple: true, default: [...COMPARED] },
+    set: { type: "string", multiple: true },
   },
 });
 const missing = missingSets();
@@ -57,7 +57,7 @@ if (missing) {
 
   const sets: { set: string; exit: string; pairs: number; stopped: number; differing: number; compute: number }[] = [];
   let clock: { full: number; certified: number; peeked: number[]; overhead: number; compute: number } | undefined;
-  for (const name of COMPARED.filter((each) => values.set.includes(each))) {
+  for (const name of chosenSets(COMPARED, values.set)) {
     const { lists } = await evaluationSet(name);
     const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
     const exits: readonly Exit[] = name === TIMED ? [CERTIFIED, THRIFTY] : [THRIFTY];

@@ -13,7 +13,7 @@ import { evaluate } from "../dist/eval/metrics.js";
 import { fingerprint } from "../dist/fingerprint.js";
 import { type Dtype, Reranker } from "../dist/index.js";
 import { machine } from "./machine.js";
-import { type EvaluationSet, evaluationSet, missingSets, SETS } from "./sets.js";
+import { chosenSets, type EvaluationSet, evaluationSet, missingSets, SETS } from "./sets.js";
 import { writeJson } from "./suites/results.js";
 
 const MAX_LENGTH = 256;
@@ -70,8 +70,7 @@ if (missing) {
   console.log(`| set | queries | pairs | BM25 | ${layers.join(" | ")} |\n|${"---|".repeat(layers.length + 4)}`);
   let worst = 0;
   const rows: { set: string; queries: number; pairs: number; bm25: number; ndcg: number[] }[] = [];
-  for (const name of SETS) {
-    if (values.set && !values.set.includes(name)) continue;
+  for (const name of chosenSets(SETS, values.set)) {
     const set = await evaluationSet(name);
     const bm25 = firstStage(set.lists, { qrels: set.qrels, measures: ["nDCG@10"] }).metrics["nDCG@10"]!;
     const ndcg = await measured(reranker, set, layers);

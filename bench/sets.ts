@@ -30,6 +30,13 @@ export const SETS = [
 ] as const;
 export type SetName = (typeof SETS)[number];
 
+/** Those of `sets` that were asked for by name, all of them where none was. */
+export function chosenSets<Name extends string>(sets: readonly Name[], names: readonly string[] | undefined): Name[] {
+  const unknown = names?.find((name) => !(sets as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new Error(`Expected --set ${sets.join(", ")}, but received ${unknown}`);
+  return sets.filter((name) => names?.includes(name) ?? true);
+}
+
 /** Sets with training queries, from which calibration draws; their labels are not read. */
 const POOL = ["nfcorpus", "scifact"] as const;
 const POOL_QUERIES = 106;
