@@ -41,7 +41,7 @@ export type Exit =
    */
   | { readonly type: "top-k"; readonly k?: number; readonly alpha?: number; readonly group?: string }
   /**
-   * A document stops, wherever it ranks, once scoring it deeper is not expected to change nDCG@k by much: how much, so that a
+   * A document stops, wherever it ranks, once scoring it deeper is not expected to improve nDCG@k by much: how much, so that a
    * mean share `compute` of full depth's FLOPs is spent, was measured in calibration. `k` defaults to 10. Promises nothing.
    */
   | { readonly type: "budget"; readonly compute: number; readonly k?: number }

@@ -136,14 +136,25 @@ describe("the budget rule", () => {
 });
 
 describe("what is at stake", () => {
-  it("is nothing for a list of one, and the same for two that may change places", () => {
-    const width = Float64Array.of(1, 1);
+  /** s · ln(1 + e^(−d / s)). */
+  const overshoot = (distance: number, sum: number) => 0.625 * sum * Math.log1p(Math.exp(-distance / (0.625 * sum)));
+  const step = (rank: number) => 1 / Math.log2(rank + 2) - 1 / Math.log2(rank + 3);
+
+  it("is nothing for a list of one, and an expected improvement for one that may pass another", () => {
+    const width = Float64Array.of(1, 0.5);
     expect([...atStake({ place: Float64Array.of(3), width }, Uint32Array.of(0), discounts(1))]).toEqual([0]);
-    const [a, b] = atStake({ place: Float64Array.of(0, 1), width }, Uint32Array.of(0, 1), discounts(2));
-    expect(a).toBe(b);
-    const [small, large] = [1, Math.exp(0.5)].map((gain) => gain / (1 + Math.exp(0.5)));
-    const swap = 1 / (1 + (1 + 0.5 / 16) ** 32);
-    expect(a).toBeCloseTo(swap * (large! - small!) * (1 - 1 / Math.log2(3)), 7);
+    const [ahead, behind] = atStake({ place: Float64Array.of(1, 0), width }, Uint32Array.of(0, 1), discounts(2));
+    expect(ahead! / (step(0) * (1 / 3) * overshoot(1, 1.5))).toBeCloseTo(1, 1);
+    expect(behind! / (step(0) * (2 / 3) * overshoot(1, 1.5))).toBeCloseTo(1, 1);
+  });
+
+  it("has its largest step between rank k and the first that does not count", () => {
+    const place = Float64Array.of(0, 0, 0, 0, 0, 0, 0, 0);
+    const width = place.map(() => 1);
+    const stakes = atStake({ place, width }, Uint32Array.of(0, 1, 2, 3, 4, 5, 6, 7), discounts(4));
+    // Whoever is surely in may fall behind the fifth; whoever is out may come to be the fourth: all may pass it.
+    const cliff = 1 / Math.log2(5);
+    for (const each of stakes) expect(each).toBeGreaterThan(0.99 * cliff * (1 / 8) * overshoot(0, 2));
   });
 
   it("grows with half-widths and shrinks with distance from the first k", () => {
@@ -163,8 +174,8 @@ describe("what is at stake", () => {
     );
   });
 
-  it("takes gains as shares that double for every 2 ln 2 of score, whatever the scores' level", () => {
-    const shares = gains(Float64Array.of(0, 2 * Math.LN2, Number.NaN, 4 * Math.LN2));
+  it("takes gains as shares that double with every unit of score, whatever the scores' level", () => {
+    const shares = gains(Float64Array.of(0, 1, Number.NaN, 2));
     expect([...shares].map((share) => share * 7)).toEqual([1, 2, 0, 4].map((each) => expect.closeTo(each, 12)));
   });
 });
@@ -208,17 +219,21 @@ function plain({ k, stake, exits }: BudgetRule, list: Trajectory): number[] {
     }
     const fine = documents.filter((d) => Number.isFinite(place[d]));
     const order = [...fine].sort((a, b) => place[b]! - place[a]! || a - b);
-    const discount = (d: number) => (order.indexOf(d) < k ? f(1 / Math.log2(order.indexOf(d) + 2)) : 0);
-    const top = place[order[0]!]!;
-    const total = fine.reduce((sum, d) => sum + Math.exp((place[d]! - top) / 2), 0);
-    const gain = (d: number) => Math.exp((place[d]! - top) / 2) / total;
+    const discount = (rank: number) => (rank < k ? f(1 / Math.log2(rank + 2)) : 0);
+    const total = fine.reduce((sum, d) => sum + 2 ** (place[d]! - place[order[0]!]!), 0);
+    const gain = (d: number) => 2 ** (place[d]! - place[order[0]!]!) / total;
     const out = running.filter((i) => {
       if (!Number.isFinite(place[i]!) || !Number.isFinite(width[i]!)) return false;
-      const terms = fine.map((d) => {
-        const odds = (1 + Math.abs(place[i]! - place[d]!) / (width[i]! + width[d]!) / 16) ** 32;
-        return (Math.abs(gain(i) - gain(d)) * Math.abs(discount(i) - discount(d))) / (1 + odds);
+      let sum = 0;
+      // The ladder of the others: whoever is on rung r of it has r of them before it.
+      const ladder = order.filter((d) => d !== i);
+      ladder.forEach((d, rung) => {
+        const step = discount(rung) - discount(rung + 1);
+        const scale = 0.625 * (width[i]! + width[d]!);
+        const odds = (1 + Math.abs(place[i]! - place[d]!) / scale / 32) ** 32;
+        if (step > 0) sum += (step * gain(d) * scale) / (odds + 0.443);
       });
-      return terms.reduce((a, b) => a + b, 0) < stake;
+      return sum < stake;
     });
     for (const d of out) exit[d] = j + 1;
   });

@@ -135,7 +135,7 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
   const fail = (field: string, expected: string, came: unknown): MatryoshkaError =>
     new MatryoshkaError(
       "ERR_CONFIG_INVALID",
-      `${where}: expected ${expected} at ${field}, got ${JSON.stringify(came)}`,
+      `${where}: expected ${expected} at ${field}, got ${String(JSON.stringify(came)).slice(0, 100)}`,
     );
   if (value === undefined) return [];
   if (!Array.isArray(value)) throw fail("certificates", "a list", value);

@@ -1,5 +1,5 @@
 /**
- * The budget rule: a document stops once scoring it deeper is not expected to change nDCG@k by much.
+ * The budget rule: a document stops once scoring it deeper is not expected to improve the ranking by much.
  */
 import { expNonPositive } from "./exp.js";
 import type { Stops } from "./replay.js";
@@ -8,10 +8,11 @@ import { intervals } from "./top-k.js";
 import type { ExitColumn } from "./trajectory.js";
 
 /**
- * A document's gain is taken to be e^(a/2), as a share of the list's: flatter than the softmax that models are trained
- * with, which believes in one relevant document.
+ * Half-widths are mean sizes of residuals (certify/widths.ts), and those of a list's first documents a fifth to a third larger
+ * than the others'. The difference of two logistic residuals of mean sizes c and c' is about logistic with the scale
+ * 0.51 (c + c').
  */
-const SHARPNESS = 0.5;
+const SCALE = 0.625;
 
 /** Discount of nDCG@k by rank from 0, [k] float32: 1 / log2(rank + 2). Behind rank k it is 0. */
 export function discounts(k: number): Float32Array {
@@ -106,56 +107,63 @@ export class Standings {
 }
 
 /**
- * What each of the documents `alive` is expected to change: Σ_j P(i and j change places) · |gain_i − gain_j| ·
- * |discount_i − discount_j| over all other documents, stopped ones too, which is LambdaRank's change of nDCG for a swap
- * (Burges 2010) under the current ranking. Gains sum to 1 over the list. ∞ where nobody may stop.
+ * By how much each of the documents `alive` is expected to improve DCG@k by being scored to the end, the others staying where
+ * they are: [alive.length], of gains that sum to 1 over the list; ∞ or NaN where nobody may stop.
+ *
+ * A document that moves past document j changes places with it, and DCG by the step between two ranks times their difference in
+ * gain, which is gain_j for every unit by which it is beyond it (times ln 2, which is left out). A residual that is logistic with
+ * scale s takes it beyond a distance d by E[(x − d)⁺] = s · ln(1 + e^(−d / s)): the "expected improvement" of Bayesian
+ * optimisation (Močkus 1975). So near ties are worth settling where a rank more or less counts, and surely out or in is not.
  */
 export function atStake(
   { place, width }: Pick<Standings, "place" | "width">,
   alive: Uint32Array,
   discount: Float32Array,
 ): Float64Array {
-  const m = place.length;
   const gain = gains(place);
-  const worth = new Float64Array(m);
-  for (let i = 0; i < m; i++) if (Number.isFinite(place[i]!)) worth[i] = discount[rank(place, i)] ?? 0;
+  const rank = ranks(place);
+  const discountAt = (r: number) => (r >= 0 ? (discount[r] ?? 0) : 0);
   return Float64Array.from(alive, (i) => {
     if (!Number.isFinite(place[i]!) || !Number.isFinite(width[i]!)) return Number.POSITIVE_INFINITY;
     let sum = 0;
-    for (let j = 0; j < m; j++) {
-      if (worth[i] === worth[j] || !Number.isFinite(place[j]!)) continue;
-      const apart = Math.abs(place[i]! - place[j]!) / (width[i]! + width[j]!);
-      sum += swap(apart) * Math.abs(gain[i]! - gain[j]!) * Math.abs(worth[i]! - worth[j]!);
+    for (let j = 0; j < place.length; j++) {
+      // Nobody crosses a rank behind the first that does not count.
+      if (j === i || !(rank[j]! <= discount.length)) continue;
+      const upper = rank[i]! > rank[j]! ? rank[j]! : rank[j]! - 1;
+      const step = discountAt(upper) - discountAt(upper + 1);
+      if (step > 0) sum += step * gain[j]! * overshoot(Math.abs(place[i]! - place[j]!), width[i]! + width[j]!);
     }
     return sum;
   });
 }
 
 /**
- * Probability that two documents change places until full depth, `apart` being the distance of their places over the sum of
- * their half-widths: 1 / (1 + e^(2 · apart)), with e^x as (1 + x / 32)^32, which is made of single operations and has a
- * heavier tail. A half-width is the mean size of a residual; of two logistic ones with means c and c', the difference is
- * about logistic with the scale (c + c') / 2.
+ * Half-widths' `sum`, scaled, times about ln(1 + e^(−x)), x being the distance over that scale: 1 / (e^x + 0.443) is within 1 % of
+ * it, and e^x is (1 + x / 32)^32, which is made of single operations and falls off a little more slowly.
  */
-function swap(apart: number): number {
-  let odds = 1 + apart / 16;
+function overshoot(distance: number, sum: number): number {
+  const scale = SCALE * sum;
+  let odds = 1 + distance / scale / 32;
   for (let i = 0; i < 5; i++) odds *= odds;
-  return 1 / (1 + odds);
+  return scale / (odds + 0.443);
 }
 
-/** [m] shares of the list's gain; 0 for a place that is not finite. */
+/** [m] shares of the list's gain, which doubles with every unit of score; 0 for a place that is not finite. */
 export function gains(place: Float64Array): Float64Array {
   let top = Number.NEGATIVE_INFINITY;
   for (const each of place) if (Number.isFinite(each)) top = Math.max(top, each);
-  const gain = place.map((each) => (Number.isFinite(each) ? expNonPositive(SHARPNESS * (each - top)) : 0));
+  const gain = place.map((each) => (Number.isFinite(each) ? expNonPositive(Math.LN2 * (each - top)) : 0));
   let total = 0;
   for (const each of gain) total += each;
   return gain.map((each) => each / total);
 }
 
-/** Documents ahead of i: those with a higher place, and those with the same that come earlier. */
-function rank(place: Float64Array, i: number): number {
-  let ahead = 0;
-  for (let j = 0; j < place.length; j++) if (place[j]! > place[i]! || (place[j] === place[i] && j < i)) ahead++;
-  return ahead;
+/** [m] rank from 0 by place, ties in the order of the documents; ∞ for a place that is not finite. */
+function ranks(place: Float64Array): Float64Array {
+  return place.map((own, i) => {
+    if (!Number.isFinite(own)) return Number.POSITIVE_INFINITY;
+    let ahead = 0;
+    for (let j = 0; j < place.length; j++) if (place[j]! > own || (place[j] === own && j < i)) ahead++;
+    return ahead;
+  });
 }

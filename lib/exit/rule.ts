@@ -70,13 +70,13 @@ export interface ConfidenceRule {
 }
 
 /**
- * Spends where it matters to the ranking: a document stops, wherever it ranks, once the change of nDCG@k that scoring it
+ * Spends where it matters to the ranking: a document stops, wherever it ranks, once the improvement of DCG@k that scoring it
  * deeper is expected to make is below `stake`. Promises nothing.
  */
 export interface BudgetRule {
   readonly type: "budget";
   readonly k: number;
-  /** In nDCG, 0 to 1. 0 stops nobody. */
+  /** In DCG of gains that sum to 1. 0 stops nobody. */
   readonly stake: number;
   /** In ascending depth, all before full depth. */
   readonly exits: readonly ExitHead[];

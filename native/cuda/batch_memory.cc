@@ -119,7 +119,7 @@ BatchActivations::BatchActivations(Carver& carver, const BatchSizes& sizes, cons
   span = carver.take<double>(sizes.sequences);
   gain = carver.take<double>(sizes.sequences);
   level = carver.take<double>(sizes.lists);
-  worth = carver.take<float>(sizes.sequences);
+  rank = carver.take<int>(sizes.sequences);
   stop = carver.take<unsigned char>(sizes.sequences);
   slots = carver.take<int>(sizes.sequences + 1);
 }

@@ -58,7 +58,7 @@ struct BatchActivations {
   float *low, *high;                         ///< [sequences]
   double* terms;                             ///< [sequences]
   double *place, *span, *gain, *level;       ///< [sequences] each, and [lists]
-  float* worth;                              ///< [sequences]
+  int* rank;                                 ///< [sequences]
   unsigned char* stop;                       ///< [sequences]
   int* slots;                                ///< [sequences + 1]
 

@@ -251,7 +251,7 @@ class CudaBackend final : public Backend, private Ops {
     args.span = activations().span;
     args.level = activations().level;
     args.gain = activations().gain;
-    args.worth = activations().worth;
+    args.rank = activations().rank;
     args.sure = head.sure;
     args.easy = rule.easy;
     args.difficulty = rule.difficulty.empty() ? nullptr : flight_->input->difficulty;

@@ -32,7 +32,7 @@ struct ExitRule {
   std::vector<ExitHead> heads;    ///< ascending
   int k = 0;                      ///< top_k
   float scale = 0;                ///< top_k
-  double stake = 0;               ///< budget: whoever has less nDCG at stake stops
+  double stake = 0;               ///< budget: whoever has less DCG at stake stops
   std::vector<float> discounts;   ///< budget: [k] nDCG's, by rank
   bool over_list = false;         ///< confidence: softmax over the list, which then stops as a whole, not over {relevant, not}
   float easy = 0;                 ///< confidence: stop where the difficulty is below it …

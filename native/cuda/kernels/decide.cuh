@@ -34,7 +34,7 @@ struct DecideArgs {
   double *place, *span, *level;  ///< [n], [n] by sequence of the batch and [lists]: where each stood when last scored, its half-width
                                  ///< there, and the list's level, kept from exit to exit; whoever decides first writes them anew
   double* gain;             ///< [n] scratch by sequence of the batch
-  float* worth;             ///< [n] scratch by sequence of the batch
+  int* rank;                ///< [n] scratch by sequence of the batch
   double sure;
   float easy;
   const float* difficulty;  ///< [n] by sequence of the batch, or null
@@ -90,7 +90,7 @@ class ListDecision {
     for (int i = mine(); i < last_; i += kDecideThreads) put(i, load(args_.high + i) < load_shared(bar));
   }
 
-  /// A document is out once it has less nDCG at stake than the rule's: engine/rules/budget.cc.
+  /// A document stops once it has less at stake than the rule's: engine/rules/budget.cc.
   DEVICE void budget(float* shared) const {
     const int first = load(args_.list_offsets + list_), last = load(args_.list_offsets + list_ + 1);
     move_standings(shared);
@@ -213,7 +213,7 @@ class ListDecision {
     sync_block();  // and so are all places and half-widths
   }
 
-  /// Each of the list's sequences [first, last): its share of the list's gain, and the discount at its rank.
+  /// Each of the list's sequences [first, last): its share of the list's gain, and its rank.
   DEVICE void rank_and_weigh(int first, int last) const {
     double top = -INFINITY;
     for (int j = first; j < last; ++j) {
@@ -222,34 +222,41 @@ class ListDecision {
     }
     for (int i = first + thread_index(); i < last; i += kDecideThreads) {
       const double place = load(args_.place + i);
-      store(args_.gain + i, finite(place) ? exp_non_positive(mul_exact(0.5, add_exact(place, -top))) : 0.0);
+      store(args_.gain + i, finite(place) ? exp_non_positive(mul_exact(0.6931471805599453, add_exact(place, -top))) : 0.0);
       int ahead = 0;
       for (int j = first; j < last; ++j) {
         const double other = load(args_.place + j);
         ahead += other > place || (other == place && j < i);
       }
-      store(args_.worth + i, finite(place) && ahead < args_.k ? load(args_.discounts + ahead) : 0.f);
+      store(args_.rank + i, ahead);
     }
     sync_block();
     double total = 0;  // every thread adds them all: no broadcast, and the same bits
     for (int j = first; j < last; ++j) total = add_exact(total, load(args_.gain + j));
     sync_block();  // nobody still adds what is divided now
     for (int i = first + thread_index(); i < last; i += kDecideThreads) store(args_.gain + i, div_exact(load(args_.gain + i), total));
-    sync_block();  // all shares and discounts are there
+    sync_block();  // all shares and ranks are there
   }
 
+  DEVICE double discount(int rank) const { return rank >= 0 && rank < args_.k ? static_cast<double>(load(args_.discounts + rank)) : 0; }
+
+  /// What sequence i, of a list that is [first, last), is expected to improve.
   DEVICE double at_stake(int i, int first, int last) const {
-    const double place = load(args_.place + i), span = load(args_.span + i), gain = load(args_.gain + i), worth = load(args_.worth + i);
+    const double place = load(args_.place + i), span = load(args_.span + i);
+    const int own = load(args_.rank + i);
     double stake = 0;
     for (int j = first; j < last; ++j) {
-      const double other = load(args_.place + j), discount = load(args_.worth + j);
-      if (worth == discount || !finite(other)) continue;
-      const double apart = div_exact(fabs(add_exact(place, -other)), add_exact(span, load(args_.span + j)));
-      double odds = add_exact(1.0, div_exact(apart, 16.0));
+      const double other = load(args_.place + j);
+      const int rank = load(args_.rank + j);
+      if (j == i || !finite(other) || rank > args_.k) continue;
+      const int upper = own > rank ? rank : rank - 1;
+      const double step = add_exact(discount(upper), -discount(upper + 1));
+      if (!(step > 0)) continue;
+      const double scale = mul_exact(0.625, add_exact(span, load(args_.span + j)));
+      double odds = add_exact(1.0, div_exact(div_exact(fabs(add_exact(place, -other)), scale), 32.0));
       for (int square = 0; square < 5; ++square) odds = mul_exact(odds, odds);
-      const double swapped = div_exact(1.0, add_exact(1.0, odds));
-      const double moved = mul_exact(swapped, fabs(add_exact(gain, -load(args_.gain + j))));
-      stake = add_exact(stake, mul_exact(moved, fabs(add_exact(worth, -discount))));
+      const double overshoot = div_exact(scale, add_exact(odds, 0.443));
+      stake = add_exact(stake, mul_exact(mul_exact(step, load(args_.gain + j)), overshoot));
     }
     return stake;
   }

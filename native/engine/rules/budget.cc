@@ -1,6 +1,6 @@
-// At stake for document i: Σ_j P(i and j change places) · |gain_i - gain_j| · |discount_i - discount_j| over the rest of its
-// list, stopped ones too: LambdaRank's change of nDCG for a swap (Burges 2010) under the current ranking. lib/exit/budget.ts
-// does the same, operation for operation, in double.
+// What scoring a document to the end is expected to improve in DCG@k: Σ_j step_j · gain_j · E[(x - distance)+] over the
+// documents that it may move past, stopped ones too. lib/exit/budget.ts explains it and does the same, operation for
+// operation, in double.
 #include "engine/rules/budget.h"
 
 #include <algorithm>
@@ -12,17 +12,18 @@
 namespace matryoshka {
 namespace {
 
-/// A document's gain is taken to be e^(a/2), as a share of the list's.
-constexpr double kSharpness = 0.5;
+constexpr double kScale = 0.625;           ///< of a difference of two residuals, per unit of their half-widths' sum
+constexpr double kLn2 = 0.6931471805599453;  ///< a gain doubles with every unit of score
 
-/// 1 / (1 + e^(2 · apart)) with e^x as (1 + x / 32)^32; `apart`: distance of two places over the sum of their half-widths.
-double swap_probability(double apart) {
-  double odds = 1 + apart / 16;
+/// E[(x - distance)+] of a logistic x: about scale · ln(1 + e^(-distance / scale)).
+double overshoot(double distance, double sum) {
+  const double scale = kScale * sum;
+  double odds = 1 + distance / scale / 32;
   for (int i = 0; i < 5; ++i) odds *= odds;
-  return 1 / (1 + odds);
+  return scale / (odds + 0.443);
 }
 
-/// [last - first] shares of the list's gain; 0 for a place that is not finite.
+/// [size] shares of the list's gain; 0 for a place that is not finite.
 std::vector<double> gains(const double* place, int size) {
   double top = -std::numeric_limits<double>::infinity();
   for (int i = 0; i < size; ++i)
@@ -30,41 +31,43 @@ std::vector<double> gains(const double* place, int size) {
   std::vector<double> gain(size);
   double total = 0;
   for (int i = 0; i < size; ++i) {
-    gain[i] = std::isfinite(place[i]) ? exp_non_positive(kSharpness * (place[i] - top)) : 0;
+    gain[i] = std::isfinite(place[i]) ? exp_non_positive(kLn2 * (place[i] - top)) : 0;
     total += gain[i];
   }
   for (double& each : gain) each /= total;
   return gain;
 }
 
-/// [last - first] discounts by the current ranking, ties in the list's order; 0 behind rank k, and for a place that is not finite.
-std::vector<double> discounts_by_rank(const std::vector<float>& discounts, const double* place, int size) {
-  std::vector<double> out(size, 0);
+/// [size] ranks from 0, ties in the list's order; `size` for a place that is not finite.
+std::vector<int> ranks(const double* place, int size) {
+  std::vector<int> rank(size, size);
   for (int i = 0; i < size; ++i) {
     if (!std::isfinite(place[i])) continue;
-    size_t ahead = 0;
-    for (int j = 0; j < size; ++j) ahead += place[j] > place[i] || (place[j] == place[i] && j < i);
-    if (ahead < discounts.size()) out[i] = discounts[ahead];
+    rank[i] = 0;
+    for (int j = 0; j < size; ++j) rank[i] += place[j] > place[i] || (place[j] == place[i] && j < i);
   }
-  return out;
+  return rank;
 }
 
 }  // namespace
 
 void decide_budget(const ExitRule& rule, const Standings& standings, const int32_t* running, int count, int first, int last, uint8_t* stop) {
-  const int size = last - first;
+  const int size = last - first, k = static_cast<int>(rule.discounts.size());
   const double* const place = standings.place.data() + first;
   const double* const width = standings.width.data() + first;
-  const std::vector<double> gain = gains(place, size), discount = discounts_by_rank(rule.discounts, place, size);
+  const std::vector<double> gain = gains(place, size);
+  const std::vector<int> rank = ranks(place, size);
+  const auto discount = [&](int r) { return r >= 0 && r < k ? static_cast<double>(rule.discounts[r]) : 0.0; };
   for (int r = 0; r < count; ++r) {
     const int i = running[r] - first;
     stop[r] = false;
     if (!std::isfinite(place[i]) || !std::isfinite(width[i])) continue;
     double stake = 0;
     for (int j = 0; j < size; ++j) {
-      if (discount[i] == discount[j] || !std::isfinite(place[j])) continue;
-      const double apart = std::fabs(place[i] - place[j]) / (width[i] + width[j]);
-      stake += swap_probability(apart) * std::fabs(gain[i] - gain[j]) * std::fabs(discount[i] - discount[j]);
+      if (j == i || !std::isfinite(place[j]) || rank[j] > k) continue;
+      const int upper = rank[i] > rank[j] ? rank[j] : rank[j] - 1;
+      const double step = discount(upper) - discount(upper + 1);
+      if (step > 0) stake += step * gain[j] * overshoot(std::fabs(place[i] - place[j]), width[i] + width[j]);
     }
     stop[r] = stake < rule.stake;
   }

@@ -1,4 +1,4 @@
-// The budget rule: whoever is not expected to change nDCG@k by `stake` by being scored deeper is out.
+// The budget rule: whoever is not expected to improve DCG@k by `stake` by being scored deeper stops.
 #pragma once
 
 #include "engine/exit_rule.h"

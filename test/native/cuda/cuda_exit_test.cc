@@ -90,10 +90,10 @@ Device<T> on_device(const std::vector<T>& values) {
 /// What the budget rule keeps on the device from exit to exit.
 struct DeviceStandings {
   Device<double> place, span, level, gain;
-  Device<float> worth;
+  Device<int> rank;
 
   DeviceStandings(int sequences, int lists)
-      : place(sequences, NAN), span(sequences, NAN), level(lists, NAN), gain(sequences, NAN), worth(sequences, NAN) {}
+      : place(sequences, NAN), span(sequences, NAN), level(lists, NAN), gain(sequences, NAN), rank(sequences, -7) {}
 };
 
 constexpr Rule rule_of(RuleKind kind) {
@@ -125,7 +125,7 @@ std::vector<uint8_t> decide_on_device(const ExitRule& rule, int at, DeviceSet& s
                         estimate_of(0), estimate_of(1),
                         list_offsets.data(), rule.k,
                         rule.stake,    discounts.data(),
-                        standings.place.data(), standings.span.data(), standings.level.data(), standings.gain.data(), standings.worth.data(),
+                        standings.place.data(), standings.span.data(), standings.level.data(), standings.gain.data(), standings.rank.data(),
                         head.sure,     rule.easy,
                         difficulty.empty() ? nullptr : difficulty.data(),
                         low.data(),    high.data(),
