@@ -46,7 +46,7 @@ struct DecideArgs {
 constexpr int kDecideThreads = 256;
 constexpr int kDecideShared = (kDecideThreads / 32 * 2 + 2) * 4;  ///< two floats a warp, and one number
 
-/// e^x for x <= 0 with every bit defined: see engine/rules/confidence.cc.
+/// e^x for x <= 0 with every bit defined: see engine/rules/exp.h.
 DEVICE double exp_non_positive(double x) {
   if (!(x >= -700)) return 0;
   const double n = floor(add_exact(mul_exact(x, 1.4426950408889634), 0.5));
