@@ -78,16 +78,3 @@ export function bettingPValue(losses: ArrayLike<number>, epsilon: number, delta 
   }
   return Math.exp(-best);
 }
-
-/** Smallest risk that `failures` out of n do not exclude at level δ (Clopper–Pearson upper bound). */
-export function riskUpperBound(failures: number, n: number, delta: number): number {
-  if (failures >= n) return 1;
-  let low = failures / n;
-  let high = 1;
-  for (let i = 0; i < 100 && high - low > 1e-15; i++) {
-    const middle = (low + high) / 2;
-    if (binomialPValue(failures, n, middle) <= delta) high = middle;
-    else low = middle;
-  }
-  return high;
-}
