@@ -36,18 +36,20 @@ export function planExit(exit: Exit, certificates: readonly Certificate[], wante
 
 /**
  * The budget rule at the stake whose mean compute was within the budget when it was calibrated. Nothing is promised, so a
- * calibration in another arithmetic will do where there is none in this one, and so will lists of any length.
+ * calibration in another arithmetic, or at another length, will do where there is none like this, and so will lists of any size.
  */
 function budget(compute: number, certificates: readonly Certificate[], wanted: Wanted): ExitPlan {
   const measured = certificates.filter(({ frontier }) => frontier !== undefined);
-  const anyArithmetic = measured.map((each) => ({ ...each, dtype: wanted.dtype }));
+  const { dtype, maxLength } = wanted;
+  const adopted = measured.map((each) => ({ ...each, dtype, maxLength }));
   const own = resolveCertificate(measured, { ...wanted, candidates: 0 });
-  const resolution = "void" in own ? resolveCertificate(anyArithmetic, { ...wanted, candidates: 0 }) : own;
+  const resolution = "void" in own ? resolveCertificate(adopted, { ...wanted, candidates: 0 }) : own;
   if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
   const { frontier, k, widths } = resolution.certificate;
   const { stake, loss } = spend(frontier!, compute);
+  const source = measured.find((each) => each.frontier === frontier)!;
   const reasons = [
-    `A budget of ${compute} of full depth promises nothing about the top ${k}; on its calibration queries it cost at most ${loss.toFixed(4)} of nDCG@${k}, judged by full depth's own scores.`,
+    `A budget of ${compute} of full depth promises nothing about the top ${k}; on its calibration queries (${source.dtype}, up to ${source.maxLength} tokens) it cost at most ${loss.toFixed(4)} of nDCG@${k}, judged by full depth's own scores.`,
   ];
   return { rule: { type: "budget", k, stake, exits: widths }, certificate: { holds: false, reasons } };
 }
