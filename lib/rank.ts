@@ -21,7 +21,7 @@ function descending(a: number, b: number): number {
 function finalLogits(rule: Rule, collector: Collector): Float32Array {
   const { stopped } = collector;
   const own = Float32Array.from(stopped, (layer, d) => collector.logit(d, layer));
-  if (rule.type !== "top-k" && rule.type !== "confidence" && rule.type !== "budget") return own;
+  if (!("exits" in rule)) return own;
   const exits: readonly (Compensation & { readonly layer: number })[] = rule.exits;
   const estimates = exits.map((head) =>
     Float32Array.from(stopped, (_, d) => estimate(head, collector.estimate(d, head.layer))),

@@ -7,13 +7,9 @@ import { atStake, discounts, gains, settled } from "../lib/exit/budget.js";
 import { replay } from "../lib/exit/replay.js";
 import type { BudgetRule, ExitHead } from "../lib/exit/rule.js";
 import { column, ranked, type Trajectory } from "../lib/exit/trajectory.js";
-import { handmade, synthetic } from "./synthetic.js";
+import { handmade, head, stopped, synthetic } from "./synthetic.js";
 
-const head = (layer: number, width = 1, trend = 0): ExitHead => ({ layer, slope: 1, offset: 0, width, trend });
 const budget = (k: number, stake: number, ...exits: ExitHead[]): BudgetRule => ({ type: "budget", k, stake, exits });
-const stopped = (rule: BudgetRule, list: Trajectory, layers: readonly number[]): number[] => [
-  ...replay(rule, list, layers).exitLayers,
-];
 
 describe("the budget rule", () => {
   it("lets go who is surely in as well as who is surely out, and goes on with whom it is unsure of", () => {

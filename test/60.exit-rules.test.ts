@@ -13,13 +13,9 @@ import { replay } from "../lib/exit/replay.js";
 import type { ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import { kthLargest } from "../lib/exit/select.js";
 import { checkTrajectory, ranked, type Trajectory } from "../lib/exit/trajectory.js";
-import { handmade } from "./synthetic.js";
+import { handmade, head, stopped } from "./synthetic.js";
 
-const head = (layer: number, width = 1, trend = 0): ExitHead => ({ layer, slope: 1, offset: 0, width, trend });
 const topK = (k: number, scale: number, ...exits: ExitHead[]): TopKRule => ({ type: "top-k", k, scale, exits });
-const stopped = (rule: Parameters<typeof replay>[0], list: Trajectory, layers: readonly number[]): number[] => [
-  ...replay(rule, list, layers).exitLayers,
-];
 
 /** Few distinct values make ties; specials must never stop anybody. */
 const score = fc.oneof(

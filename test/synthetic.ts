@@ -3,6 +3,8 @@
  * with depth, has heavy tails (Student t, 5 degrees) and an offset that all documents of a query share.
  */
 import { Random } from "../lib/eval/random.js";
+import { replay } from "../lib/exit/replay.js";
+import type { ExitHead, Rule } from "../lib/exit/rule.js";
 import type { Trajectory, TrajectorySet } from "../lib/exit/trajectory.js";
 
 export interface SyntheticOptions {
@@ -57,3 +59,11 @@ export function handmade(rows: readonly (readonly number[])[], query = "q"): Tra
     scores: Float32Array.from(rows.flat()),
   };
 }
+
+/** An exit that takes its own score for full depth's. */
+export const head = (layer: number, width = 1, trend = 0): ExitHead => ({ layer, slope: 1, offset: 0, width, trend });
+
+/** [m] the layer at which a rule stops each document. */
+export const stopped = (rule: Rule, list: Trajectory, layers: readonly number[]): number[] => [
+  ...replay(rule, list, layers).exitLayers,
+];

@@ -1,11 +1,11 @@
 /**
  * The budget rule: a document stops once scoring it deeper is not expected to improve the ranking by much.
  */
-import { expNonPositive } from "./exp.js";
+import { expTerms } from "./exp.js";
 import type { Stops } from "./replay.js";
 import type { BudgetRule } from "./rule.js";
 import { intervals } from "./top-k.js";
-import type { ExitColumn } from "./trajectory.js";
+import { type ExitColumn, ranked } from "./trajectory.js";
 
 /**
  * Half-widths are mean sizes of residuals (certify/widths.ts), and those of a list's first documents a fifth to a third larger
@@ -83,7 +83,7 @@ export class Standings {
     this.width = new Float64Array(m);
   }
 
-  /** The documents `alive` are scored again: `now` and `before` are estimates, [m], there being none before the first. */
+  /** The documents `alive` are scored again: `now` and `before` are estimates, [m], there being none before the first; `width` where decisions follow. */
   move(alive: Uint32Array, now: Float32Array, before: Float32Array | undefined, width?: Float32Array): void {
     let sum = 0;
     let count = 0;
@@ -96,7 +96,7 @@ export class Standings {
     if (count > 0) this.level += sum / count;
     for (const d of alive) {
       this.place[d] = Number.isFinite(now[d]) ? now[d]! - this.level : Number.NaN;
-      this.width[d] = !width || Number.isFinite(width[d]) ? (width?.[d] ?? 0) : Number.POSITIVE_INFINITY;
+      if (width) this.width[d] = Number.isFinite(width[d]) ? width[d]! : Number.POSITIVE_INFINITY;
     }
   }
 
@@ -121,14 +121,17 @@ export function atStake(
   discount: Float32Array,
 ): Float64Array {
   const gain = gains(place);
-  const rank = ranks(place);
-  const discountAt = (r: number) => (r >= 0 ? (discount[r] ?? 0) : 0);
+  const rank = new Uint32Array(place.length);
+  ranked(place).forEach((d, r) => {
+    rank[d] = r;
+  });
+  const discountAt = (r: number) => discount[r] ?? 0;
   return Float64Array.from(alive, (i) => {
     if (!Number.isFinite(place[i]!) || !Number.isFinite(width[i]!)) return Number.POSITIVE_INFINITY;
     let sum = 0;
     for (let j = 0; j < place.length; j++) {
       // Nobody crosses a rank behind the first that does not count.
-      if (j === i || !(rank[j]! <= discount.length)) continue;
+      if (j === i || !Number.isFinite(place[j]!) || rank[j]! > discount.length) continue;
       const upper = rank[i]! > rank[j]! ? rank[j]! : rank[j]! - 1;
       const step = discountAt(upper) - discountAt(upper + 1);
       if (step > 0) sum += step * gain[j]! * overshoot(Math.abs(place[i]! - place[j]!), width[i]! + width[j]!);
@@ -150,20 +153,6 @@ function overshoot(distance: number, sum: number): number {
 
 /** [m] shares of the list's gain, which doubles with every unit of score; 0 for a place that is not finite. */
 export function gains(place: Float64Array): Float64Array {
-  let top = Number.NEGATIVE_INFINITY;
-  for (const each of place) if (Number.isFinite(each)) top = Math.max(top, each);
-  const gain = place.map((each) => (Number.isFinite(each) ? expNonPositive(Math.LN2 * (each - top)) : 0));
-  let total = 0;
-  for (const each of gain) total += each;
-  return gain.map((each) => each / total);
-}
-
-/** [m] rank from 0 by place, ties in the order of the documents; ∞ for a place that is not finite. */
-function ranks(place: Float64Array): Float64Array {
-  return place.map((own, i) => {
-    if (!Number.isFinite(own)) return Number.POSITIVE_INFINITY;
-    let ahead = 0;
-    for (let j = 0; j < place.length; j++) if (place[j]! > own || (place[j] === own && j < i)) ahead++;
-    return ahead;
-  });
+  const { terms, sum } = expTerms(place, Math.LN2);
+  return terms.map((each) => each / sum);
 }

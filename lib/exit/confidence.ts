@@ -2,7 +2,7 @@
  * The confidence rule: a document stops when its exit is sure, or when it looked easy from the start.
  */
 import { estimate } from "./estimate.js";
-import { expNonPositive } from "./exp.js";
+import { expTerms } from "./exp.js";
 import type { Stops } from "./replay.js";
 import type { ConfidenceRule } from "./rule.js";
 import type { ExitColumn } from "./trajectory.js";
@@ -20,11 +20,7 @@ export function sureness({ over }: ConfidenceRule, threshold: number): number {
  * Estimates that are not finite are left out; 0 if none is.
  */
 export function listConfidence(estimates: ArrayLike<number>): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < estimates.length; i++) if (Number.isFinite(estimates[i]!)) max = Math.max(max, estimates[i]!);
-  let sum = 0;
-  for (let i = 0; i < estimates.length; i++)
-    if (Number.isFinite(estimates[i]!)) sum += expNonPositive(estimates[i]! - max);
+  const { sum } = expTerms(estimates, 1);
   return sum > 0 ? 1 / sum : 0;
 }
 

@@ -18,3 +18,18 @@ export function expNonPositive(x: number): number {
   for (let i = 13; i >= 1; i--) p = 1 + (p * r) / i;
   return p * 2 ** n;
 }
+
+/**
+ * [n] e^(rate · (x − max x)) of each value that is finite, 0 for the others, and their sum, added in their order; 0 if none is.
+ */
+export function expTerms(values: ArrayLike<number>, rate: number): { terms: Float64Array; sum: number } {
+  let max = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) max = Math.max(max, values[i]!);
+  const terms = new Float64Array(values.length);
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i]!)) terms[i] = expNonPositive(rate * (values[i]! - max));
+    sum += terms[i]!;
+  }
+  return { terms, sum };
+}

@@ -67,8 +67,8 @@ class CudaBackend final : public Backend, private Ops {
   void decide(const ExitRule& rule, int exit) override {
     if (rule.kind == RuleKind::none) return;
     std::copy(rule.difficulty.begin(), rule.difficulty.end(), flight_->staged_input->difficulty);
-    std::copy_n(rule.discounts.begin(), std::min<size_t>(rule.discounts.size(), kMostDiscounts), flight_->staged_input->discounts);
     const DecideArgs decide = decide_args(rule, exit);
+    if (decide.rule == Rule::budget) std::copy_n(rule.discounts.begin(), decide.k, flight_->staged_input->discounts);
     launch(stream_->kernels().decide, decide);
     const CompactArgs compact{active_,
                               spare_,

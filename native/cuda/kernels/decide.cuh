@@ -238,7 +238,7 @@ class ListDecision {
     sync_block();  // all shares and ranks are there
   }
 
-  DEVICE double discount(int rank) const { return rank >= 0 && rank < args_.k ? static_cast<double>(load(args_.discounts + rank)) : 0; }
+  DEVICE double discount(int rank) const { return rank < args_.k ? static_cast<double>(load(args_.discounts + rank)) : 0; }
 
   /// What sequence i, of a list that is [first, last), is expected to improve.
   DEVICE double at_stake(int i, int first, int last) const {

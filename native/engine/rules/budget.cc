@@ -3,16 +3,14 @@
 // operation, in double.
 #include "engine/rules/budget.h"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "engine/rules/exp.h"
 
 namespace matryoshka {
 namespace {
 
-constexpr double kScale = 0.625;           ///< of a difference of two residuals, per unit of their half-widths' sum
+constexpr double kScale = 0.625;             ///< of a difference of two residuals, per unit of their half-widths' sum
 constexpr double kLn2 = 0.6931471805599453;  ///< a gain doubles with every unit of score
 
 /// E[(x - distance)+] of a logistic x: about scale · ln(1 + e^(-distance / scale)).
@@ -25,17 +23,9 @@ double overshoot(double distance, double sum) {
 
 /// [size] shares of the list's gain; 0 for a place that is not finite.
 std::vector<double> gains(const double* place, int size) {
-  double top = -std::numeric_limits<double>::infinity();
-  for (int i = 0; i < size; ++i)
-    if (std::isfinite(place[i])) top = std::max(top, place[i]);
-  std::vector<double> gain(size);
-  double total = 0;
-  for (int i = 0; i < size; ++i) {
-    gain[i] = std::isfinite(place[i]) ? exp_non_positive(kLn2 * (place[i] - top)) : 0;
-    total += gain[i];
-  }
-  for (double& each : gain) each /= total;
-  return gain;
+  ExpTerms gain(place, size, kLn2);
+  for (double& each : gain.terms) each /= gain.sum;
+  return gain.terms;
 }
 
 /// [size] ranks from 0, ties in the list's order; `size` for a place that is not finite.
@@ -57,10 +47,9 @@ void decide_budget(const ExitRule& rule, const Standings& standings, const int32
   const double* const width = standings.width.data() + first;
   const std::vector<double> gain = gains(place, size);
   const std::vector<int> rank = ranks(place, size);
-  const auto discount = [&](int r) { return r >= 0 && r < k ? static_cast<double>(rule.discounts[r]) : 0.0; };
+  const auto discount = [&](int r) { return r < k ? static_cast<double>(rule.discounts[r]) : 0.0; };
   for (int r = 0; r < count; ++r) {
     const int i = running[r] - first;
-    stop[r] = false;
     if (!std::isfinite(place[i]) || !std::isfinite(width[i])) continue;
     double stake = 0;
     for (int j = 0; j < size; ++j) {

@@ -1,8 +1,6 @@
 #include "engine/rules/confidence.h"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "engine/rules/exp.h"
 
@@ -11,12 +9,7 @@ namespace {
 
 /// The largest softmax weight of the list, 1 / Σ exp(a - max a), over what is finite; 0 where nothing is.
 double list_confidence(const std::vector<float>& estimates) {
-  float top = -std::numeric_limits<float>::infinity();
-  for (const float a : estimates)
-    if (std::isfinite(a)) top = std::max(top, a);
-  double sum = 0;
-  for (const float a : estimates)
-    if (std::isfinite(a)) sum += exp_non_positive(static_cast<double>(a) - static_cast<double>(top));
+  const double sum = ExpTerms(estimates.data(), estimates.size(), 1).sum;
   return sum > 0 ? 1 / sum : 0;
 }
 

@@ -2,7 +2,10 @@
 // libraries differ in the last place.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 namespace matryoshka {
 
@@ -15,5 +18,22 @@ inline double exp_non_positive(double x) {
   for (int i = 13; i >= 1; --i) p = 1 + (p * r) / i;
   return std::ldexp(p, static_cast<int>(n));
 }
+
+/// e^(rate · (x - max x)) of each of `size` values that is finite, 0 for the others, and their sum, added in their order.
+struct ExpTerms {
+  std::vector<double> terms;
+  double sum = 0;
+
+  template <class T>
+  ExpTerms(const T* values, size_t size, double rate) : terms(size) {
+    double top = -std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < size; ++i)
+      if (std::isfinite(values[i])) top = std::max<double>(top, values[i]);
+    for (size_t i = 0; i < size; ++i) {
+      if (std::isfinite(values[i])) terms[i] = exp_non_positive(rate * (values[i] - top));
+      sum += terms[i];
+    }
+  }
+};
 
 }  // namespace matryoshka

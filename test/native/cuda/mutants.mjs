@@ -13,6 +13,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { DECISIONS } from "./on-gpu.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const kernels = "native/cuda/kernels";
@@ -281,7 +282,7 @@ export const MUTANTS = [
 const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_rope_test", "cuda_gemm_test", "cuda_attention_test"];
 /** What a test is compiled together with, besides headers. */
 const ALSO = {
-  cuda_exit_test: ["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
+  cuda_exit_test: DECISIONS,
   cuda_stream_test: ["native/cuda/workspace.cc"],
 };
 /** The whole backend but what `ALSO` has of it: compiled once, for no mutant touches it. */
@@ -290,9 +291,8 @@ const BACKEND = [
     (name) => `native/cuda/${name}.cc`,
   ),
   ...["checkpoint", "config", "family", "finite", "json", "mapped_file", "safetensors", "tensor"].map((name) => `native/model/${name}.cc`),
-  ...["active_set", "backend", "batch", "compensation", "engine", "exit_rule", "forward", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map(
-    (name) => `native/engine/${name}.cc`,
-  ),
+  ...["batch", "compensation", "engine", "forward", "queries"].map((name) => `native/engine/${name}.cc`),
+  ...DECISIONS,
   "test/native/engine/random_model.cc",
   "test/native/model/tiny_checkpoint.cc",
 ];

@@ -11,11 +11,15 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const folder = join(root, "build", "on-gpu");
 
 export const TESTS = ["simt_test", "cuda_row_test", "cuda_rope_test", "cuda_exit_test", "cuda_gemm_test", "cuda_attention_test"];
+/** The engine's own decisions, which cuda_exit_test compares with. */
+export const DECISIONS = ["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map(
+  (name) => `native/engine/${name}.cc`,
+);
 /** What they need besides themselves: the emulator, for its switches, and the engine, for its decisions. */
 const SHARED = [
   "test/native/check.cc",
   ...["emulator", "fiber", "memory", "warp"].map((name) => `native/simt/${name}.cc`),
-  ...["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map((name) => `native/engine/${name}.cc`),
+  ...DECISIONS,
 ];
 const INCLUDES = ["native", "test/native", "test/native/cuda"].flatMap((path) => ["-I", join(root, path)]);
 
