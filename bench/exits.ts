@@ -8,6 +8,9 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseExit } from "../dist/cli/exit.js";
 import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
+import { fullFlops, listFlops } from "../dist/exit/cost.js";
+import { replay } from "../dist/exit/replay.js";
+import { planExit } from "../dist/exit-plan.js";
 import { fingerprint } from "../dist/fingerprint.js";
 import { type Dtype, Reranker } from "../dist/index.js";
 import { calibrations } from "./certify.js";
@@ -31,7 +34,10 @@ const RULES: Readonly<Record<string, string>> = {
 
 interface Row {
   readonly rule: string;
+  /** Mean over queries of the share of full depth's FLOPs. */
   readonly compute: number;
+  /** FLOPs of all the set's queries together. */
+  readonly flops: number;
   readonly ndcg: number;
   /** Against full depth. */
   readonly change: number;
@@ -50,7 +56,7 @@ if (missing) {
   const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const print = await fingerprint(info.directory, conditions);
-  const found: { set: string; queries: number; pairs: number; bm25: number; rows: Row[] }[] = [];
+  const found: { set: string; queries: number; pairs: number; bm25: number; fullFlops: number; rows: Row[] }[] = [];
   for (const name of SETS) {
     const { lists, qrels } = await evaluationSet(name);
     const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
@@ -61,33 +67,46 @@ if (missing) {
       rule: string,
       report: { metrics: Readonly<Record<string, number>>; computeFraction: number },
       exact: number,
+      flops: number,
     ) => ({
-      ...{ rule, compute: report.computeFraction, exactTop10: exact },
+      ...{ rule, compute: report.computeFraction, flops, exactTop10: exact },
       ...{ ndcg: value(report.metrics), change: value(report.metrics) - full },
     });
     const replayed = (label: string, words: string) => {
-      const options = { words, exit: parseExit(words), certificates, fingerprint: print, wall: undefined };
-      const { report } = ruleReport(options, set, judge, info);
-      return row(label, report, report.exactTopK);
+      const exit = parseExit(words);
+      const { report } = ruleReport(
+        { words, exit, certificates, fingerprint: print, wall: undefined },
+        set,
+        judge,
+        info,
+      );
+      const flops = set.lists.reduce((sum, list) => {
+        const { rule } = planExit(exit, certificates, { ...print, candidates: list.documents.length });
+        return sum + listFlops(info, list.tokens, replay(rule, list, set.layers).exitLayers);
+      }, 0);
+      return row(label, report, report.exactTopK, flops);
     };
     found.push({
       set: name,
       queries: lists.length,
       pairs: lists.reduce((sum, { documents }) => sum + documents.length, 0),
       bm25: value(firstStage(lists, judge).metrics),
+      fullFlops: set.lists.reduce((sum, { tokens }) => sum + fullFlops(info, tokens), 0),
       rows: [
         ...LAYERS.map((layer) => replayed(`layer ${layer}`, `layer:${layer}`)),
         ...Object.entries(RULES).map(([label, words]) => replayed(label, words)),
       ],
     });
   }
-  const mean = (pick: (rows: readonly Row[]) => number) =>
-    found.reduce((sum, { rows }) => sum + pick(rows), 0) / found.length;
+  const total = (pick: (each: (typeof found)[number]) => number) => found.reduce((sum, each) => sum + pick(each), 0);
+  const mean = (pick: (rows: readonly Row[]) => number) => total(({ rows }) => pick(rows)) / found.length;
   const labels = found[0]!.rows.map(({ rule }) => rule);
   const means: Row[] = labels.map((rule, i) => ({
     ...{ rule, compute: mean((rows) => rows[i]!.compute), ndcg: mean((rows) => rows[i]!.ndcg) },
+    flops: total(({ rows }) => rows[i]!.flops),
     ...{ change: mean((rows) => rows[i]!.change), exactTop10: mean((rows) => rows[i]!.exactTop10) },
   }));
+  const everything = total((each) => each.fullFlops);
   const about = machine();
   const n = certificates[0]?.n;
   console.log(
@@ -95,10 +114,13 @@ if (missing) {
   );
   const cell = ({ compute, ndcg, change, exactTop10 }: Row) =>
     `${compute.toFixed(2)}, ${ndcg.toFixed(3)} (${change > 0 ? "+" : ""}${change.toFixed(3)}), ${(100 * exactTop10).toFixed(0)} %`;
-  console.log(`| rule | ${found.map(({ set }) => set).join(" | ")} | mean |`);
-  console.log(`|---|${"---|".repeat(found.length + 1)}`);
+  console.log(`| rule | ${found.map(({ set }) => set).join(" | ")} | mean | of all FLOPs |`);
+  console.log(`|---|${"---|".repeat(found.length + 2)}`);
   labels.forEach((label, i) => {
-    console.log(`| ${label} | ${found.map(({ rows }) => cell(rows[i]!)).join(" | ")} | ${cell(means[i]!)} |`);
+    const share = (means[i]!.flops / everything).toFixed(3);
+    console.log(
+      `| ${label} | ${found.map(({ rows }) => cell(rows[i]!)).join(" | ")} | ${cell(means[i]!)} | ${share} |`,
+    );
   });
   const report = {
     machine: about,

@@ -39,7 +39,7 @@ export function chosenSets<Name extends string>(sets: readonly Name[], names: re
 
 /** Sets with training queries, from which calibration draws; their labels are not read. */
 const POOL = ["nfcorpus", "scifact"] as const;
-const POOL_QUERIES = 106;
+const POOL_QUERIES = 212;
 const CANDIDATES = 100;
 /** Tokens of a sequence: what the package defaults to. */
 export const MAX_LENGTH = 512;
