@@ -121,17 +121,22 @@ export function atStake(
   discount: Float32Array,
 ): Float64Array {
   const gain = gains(place);
+  const order = ranked(place);
   const rank = new Uint32Array(place.length);
-  ranked(place).forEach((d, r) => {
+  order.forEach((d, r) => {
     rank[d] = r;
   });
+  // Nobody crosses a rank behind the first that does not count.
+  const passed = order
+    .slice(0, discount.length + 1)
+    .sort()
+    .filter((j) => Number.isFinite(place[j]!));
   const discountAt = (r: number) => discount[r] ?? 0;
   return Float64Array.from(alive, (i) => {
     if (!Number.isFinite(place[i]!) || !Number.isFinite(width[i]!)) return Number.POSITIVE_INFINITY;
     let sum = 0;
-    for (let j = 0; j < place.length; j++) {
-      // Nobody crosses a rank behind the first that does not count.
-      if (j === i || !Number.isFinite(place[j]!) || rank[j]! > discount.length) continue;
+    for (const j of passed) {
+      if (j === i) continue;
       const upper = rank[i]! > rank[j]! ? rank[j]! : rank[j]! - 1;
       const step = discountAt(upper) - discountAt(upper + 1);
       if (step > 0) sum += step * gain[j]! * overshoot(Math.abs(place[i]! - place[j]!), width[i]! + width[j]!);

@@ -1,4 +1,5 @@
 """The mean of two checkpoints of one run's ancestry, weight by weight, from some layer on; what lies before is the first one's.
+The other may be the encoder itself: heads, which it has none of, stay the first one's.
 
   python average.py --model DIR --other DIR --after 6 --share 0.5 --out DIR
 """
@@ -24,12 +25,13 @@ def main():
     args = parser.parse_args()
     shutil.copytree(args.model, args.out, dirs_exist_ok=True)
     for file in ("model.safetensors", "matryoshka.safetensors"):
-        one, other = load_file(args.model / file), load_file(args.other / file)
-        mixed = {}
+        one, path = load_file(args.model / file), args.other / file
+        other = load_file(path) if path.exists() else {}
+        mixed = dict(one)
         for name, weight in one.items():
-            share = 1 if layer_of(name) <= args.after else args.share
-            mean = share * weight.astype(np.float32) + (1 - share) * other[name].astype(np.float32)
-            mixed[name] = mean.astype(weight.dtype)
+            if layer_of(name) > args.after and name in other:
+                mean = args.share * weight.astype(np.float32) + (1 - args.share) * other[name].astype(np.float32)
+                mixed[name] = mean.astype(weight.dtype)
         save_file(mixed, args.out / file)
     settings = json.loads((args.out / "matryoshka.json").read_text())
     settings["provenance"]["averaged"] = f"from layer {args.after + 1} on, {args.share} of its weights and {1 - args.share} of those of the run before"
