@@ -8,9 +8,6 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseExit } from "../dist/cli/exit.js";
 import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
-import { fullFlops, listFlops } from "../dist/exit/cost.js";
-import { replay } from "../dist/exit/replay.js";
-import { planExit } from "../dist/exit-plan.js";
 import { fingerprint } from "../dist/fingerprint.js";
 import { type Dtype, Reranker } from "../dist/index.js";
 import { calibrations } from "./certify.js";
@@ -56,7 +53,7 @@ if (missing) {
   const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const print = await fingerprint(info.directory, conditions);
-  const found: { set: string; queries: number; pairs: number; bm25: number; fullFlops: number; rows: Row[] }[] = [];
+  const found: { set: string; queries: number; pairs: number; bm25: number; rows: Row[] }[] = [];
   for (const name of SETS) {
     const { lists, qrels } = await evaluationSet(name);
     const set = await scored(reranker, lists, `${name}-${dtype}`, conditions, values.store);
@@ -73,17 +70,8 @@ if (missing) {
       ...{ ndcg: value(report.metrics), change: value(report.metrics) - full },
     });
     const replayed = (label: string, words: string) => {
-      const exit = parseExit(words);
-      const { report } = ruleReport(
-        { words, exit, certificates, fingerprint: print, wall: undefined },
-        set,
-        judge,
-        info,
-      );
-      const flops = set.lists.reduce((sum, list) => {
-        const { rule } = planExit(exit, certificates, { ...print, candidates: list.documents.length });
-        return sum + listFlops(info, list.tokens, replay(rule, list, set.layers).exitLayers);
-      }, 0);
+      const options = { words, exit: parseExit(words), certificates, fingerprint: print, wall: undefined };
+      const { report, flops } = ruleReport(options, set, judge, info);
       return row(label, report, report.exactTopK, flops);
     };
     found.push({
@@ -91,22 +79,21 @@ if (missing) {
       queries: lists.length,
       pairs: lists.reduce((sum, { documents }) => sum + documents.length, 0),
       bm25: value(firstStage(lists, judge).metrics),
-      fullFlops: set.lists.reduce((sum, { tokens }) => sum + fullFlops(info, tokens), 0),
       rows: [
         ...LAYERS.map((layer) => replayed(`layer ${layer}`, `layer:${layer}`)),
         ...Object.entries(RULES).map(([label, words]) => replayed(label, words)),
       ],
     });
   }
-  const total = (pick: (each: (typeof found)[number]) => number) => found.reduce((sum, each) => sum + pick(each), 0);
-  const mean = (pick: (rows: readonly Row[]) => number) => total(({ rows }) => pick(rows)) / found.length;
+  const total = (pick: (rows: readonly Row[]) => number) => found.reduce((sum, { rows }) => sum + pick(rows), 0);
+  const mean = (pick: (rows: readonly Row[]) => number) => total(pick) / found.length;
   const labels = found[0]!.rows.map(({ rule }) => rule);
   const means: Row[] = labels.map((rule, i) => ({
     ...{ rule, compute: mean((rows) => rows[i]!.compute), ndcg: mean((rows) => rows[i]!.ndcg) },
-    flops: total(({ rows }) => rows[i]!.flops),
+    flops: total((rows) => rows[i]!.flops),
     ...{ change: mean((rows) => rows[i]!.change), exactTop10: mean((rows) => rows[i]!.exactTop10) },
   }));
-  const everything = total((each) => each.fullFlops);
+  const everything = means.find(({ rule }) => rule === `layer ${info.layers}`)!.flops;
   const about = machine();
   const n = certificates[0]?.n;
   console.log(

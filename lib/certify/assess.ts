@@ -23,25 +23,25 @@ export interface Assessment {
   readonly expectedCost: number;
 }
 
-/** Whether `result` starts with full depth's top k, exactly scored. Lists of at most k documents compare whole. */
-export function isTopKExact(result: Replay, full: Uint32Array, k: number): boolean {
-  for (let r = 0; r < Math.min(k, full.length); r++) {
-    if (result.order[r] !== full[r] || !result.exact[result.order[r]!]) return false;
-  }
-  return true;
-}
-
 /** Order of full depth. */
 export function fullOrder(list: Trajectory, layers: readonly number[]): Uint32Array {
   return ranked(column(list, layers.length, layers.length - 1));
 }
 
-/** Whether the rule's first k documents are full depth's, in order; scores may be estimates (confidence, layer). */
-export function sameTopK(rule: Rule, list: Trajectory, layers: readonly number[], k: number): boolean {
-  const { order } = replay(rule, list, layers);
-  const full = fullOrder(list, layers);
+/** Whether the first k documents of `result` are full depth's, in order; scores may be estimates (confidence, layer). */
+export function hasTopK({ order }: Replay, full: Uint32Array, k: number): boolean {
   for (let r = 0; r < Math.min(k, full.length); r++) if (order[r] !== full[r]) return false;
   return true;
+}
+
+/** `hasTopK` of a rule, replayed. */
+export function sameTopK(rule: Rule, list: Trajectory, layers: readonly number[], k: number): boolean {
+  return hasTopK(replay(rule, list, layers), fullOrder(list, layers), k);
+}
+
+/** Whether `result` starts with full depth's top k, exactly scored. Lists of at most k documents compare whole. */
+export function isTopKExact(result: Replay, full: Uint32Array, k: number): boolean {
+  return hasTopK(result, full, k) && full.subarray(0, k).every((d) => result.exact[d] === 1);
 }
 
 /** FLOPs over full depth's of one list. */

@@ -1,13 +1,13 @@
 /**
  * What an evaluation found: figures of every depth and every exit rule, from trajectories and from timed runs.
  */
-import { assess, sameTopK } from "../certify/assess.js";
+import { assess, computeShare, fullOrder, hasTopK } from "../certify/assess.js";
 import type { Certificate, Fingerprint } from "../certify/certificate.js";
 import { type Evaluation, evaluate, trecOrder } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
 import { type PairedComparison, pairedComparison } from "../eval/significance.js";
 import type { RunEntry } from "../eval/trec-run.js";
-import type { CostShape } from "../exit/cost.js";
+import { type CostShape, listFlops } from "../exit/cost.js";
 import { type Replay, replay } from "../exit/replay.js";
 import type { Trajectory, TrajectorySet } from "../exit/trajectory.js";
 import { planExit } from "../exit-plan.js";
@@ -93,16 +93,18 @@ export interface RuleOptions {
   readonly wall: { readonly fraction: number; readonly pairsPerSecond: number } | undefined;
 }
 
+/** Everybody stops by a rule, each list by its own plan; `flops` are those of all lists together. */
 export function ruleReport(
   { words, exit, certificates, fingerprint, wall }: RuleOptions,
   set: TrajectorySet,
   judge: Judge,
   cost: CostShape,
-): Ranked<RuleReport> {
+): Ranked<RuleReport> & { readonly flops: number } {
   const k = ("k" in exit ? exit.k : undefined) ?? 10;
   const run = new Map<string, RunEntry[]>();
   const exitHistogram: Record<number, number> = {};
   let computeFraction = 0;
+  let flops = 0;
   let exact = 0;
   let status: CertificateStatus | undefined;
   let holding = 0;
@@ -114,8 +116,9 @@ export function ruleReport(
     const result = replay(rule, list, set.layers);
     run.set(list.query, entries(list, result));
     for (const layer of result.exitLayers) exitHistogram[layer] = (exitHistogram[layer] ?? 0) + 1;
-    computeFraction += assess({ layers: set.layers, lists: [list] }, rule, k, cost).computeFraction;
-    if (sameTopK(rule, list, set.layers, k)) exact++;
+    computeFraction += computeShare(cost, list, result);
+    flops += listFlops(cost, list.tokens, result.exitLayers);
+    if (hasTopK(result, fullOrder(list, set.layers), k)) exact++;
   }
   const report: RuleReport = {
     rule: words,
@@ -128,7 +131,7 @@ export function ruleReport(
     exitHistogram,
     ...(status && { certificate: { ...status, queries: holding } }),
   };
-  return { report, run };
+  return { report, run, flops };
 }
 
 /** Metrics of a run by trec_eval's rules, ties included: trec_eval on the same run file gives the same figures. */

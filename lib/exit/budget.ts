@@ -126,7 +126,7 @@ export function atStake(
   order.forEach((d, r) => {
     rank[d] = r;
   });
-  // Nobody crosses a rank behind the first that does not count.
+  // Nobody crosses a rank behind the first that does not count. In the list's order, in which the engine adds.
   const passed = order
     .slice(0, discount.length + 1)
     .sort()

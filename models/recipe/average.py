@@ -24,17 +24,17 @@ def main():
     parser.add_argument("--share", type=float, default=0.5, help="weight of the first model after that")
     args = parser.parse_args()
     shutil.copytree(args.model, args.out, dirs_exist_ok=True)
-    for file in ("model.safetensors", "matryoshka.safetensors"):
-        one, path = load_file(args.model / file), args.other / file
-        other = load_file(path) if path.exists() else {}
+    heads = args.other / "matryoshka.safetensors"
+    for file in ["model.safetensors", *([heads.name] if heads.exists() else [])]:
+        one, other = load_file(args.model / file), load_file(args.other / file)
         mixed = dict(one)
         for name, weight in one.items():
-            if layer_of(name) > args.after and name in other:
+            if layer_of(name) > args.after:
                 mean = args.share * weight.astype(np.float32) + (1 - args.share) * other[name].astype(np.float32)
                 mixed[name] = mean.astype(weight.dtype)
         save_file(mixed, args.out / file)
     settings = json.loads((args.out / "matryoshka.json").read_text())
-    settings["provenance"]["averaged"] = f"from layer {args.after + 1} on, {args.share} of its weights and {1 - args.share} of those of the run before"
+    settings["provenance"]["averaged"] = f"from layer {args.after + 1} on, {args.share} of its weights and {1 - args.share:g} of {args.other.name}'s"
     (args.out / "matryoshka.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
