@@ -22,11 +22,12 @@ export class Collector {
   readonly units: Float32Array | undefined;
   /** [n × exits × hidden] scoring rows, where asked for. */
   readonly states: Float32Array | undefined;
+  /** [n] tokens of each document's sequences, special tokens included. */
+  readonly tokens: Int32Array;
   /** [n] layer at which each document stopped. */
   readonly stopped: Uint8Array;
   readonly #model: CollectorModel;
   #sequences = 0;
-  #tokens = 0;
   #spent = 0;
   #full = 0;
   #engine = 0;
@@ -40,6 +41,7 @@ export class Collector {
     this.estimates = model.compensated ? none(size) : undefined;
     this.units = model.compensated ? none(size) : undefined;
     this.states = states ? none(size * model.hidden) : undefined;
+    this.tokens = new Int32Array(documents);
     this.stopped = new Uint8Array(documents);
   }
 
@@ -55,7 +57,7 @@ export class Collector {
       }
       this.#spent += stopFlops(this.#model, lengths[i]!, layer);
       this.#full += stopFlops(this.#model, lengths[i]!, this.#model.layers);
-      this.#tokens += lengths[i]!;
+      this.tokens[owner]! += lengths[i]!;
     }
     this.#sequences += owners.length;
     this.#engine += result.milliseconds;
@@ -90,7 +92,7 @@ export class Collector {
     for (const layer of this.stopped) exitHistogram[layer] = (exitHistogram[layer] ?? 0) + 1;
     return {
       sequences: this.#sequences,
-      tokens: this.#tokens,
+      tokens: this.tokens.reduce((sum, each) => sum + each, 0),
       truncated,
       computeFraction: this.#full > 0 ? this.#spent / this.#full : 1,
       exitHistogram,

@@ -212,6 +212,7 @@ export class Reranker {
     return {
       layers,
       logits: byLayer(collector.logits),
+      tokens: collector.tokens,
       ...(estimates && units && { estimates: byLayer(estimates), units: byLayer(units) }),
       ...(rows && { states: byLayer(rows, this.info.hidden) }),
       stats,
@@ -318,9 +319,9 @@ export class Reranker {
   }
 
   /** Whether the rule would have kept the first k results of the full pass that `collector` holds. */
-  #wasExact(rule: ExitPlan["rule"], k: number, { logits, estimates, units, stopped }: Collector): boolean {
-    const documents = Array.from(stopped, (_, i) => String(i));
-    const list = { query: "", documents, tokens: new Int32Array(stopped.length), scores: logits, estimates, units };
+  #wasExact(rule: ExitPlan["rule"], k: number, { logits, estimates, units, tokens }: Collector): boolean {
+    const documents = Array.from(tokens, (_, i) => String(i));
+    const list = { query: "", documents, tokens, scores: logits, estimates, units };
     return sameTopK(rule, list, this.info.exitLayers, k);
   }
 

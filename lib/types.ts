@@ -199,6 +199,8 @@ export interface ScoreResponse {
   readonly layers: readonly number[];
   /** By layer, the raw logit of each pair. Under `"chunk-max"`, of its best window at that layer. */
   readonly logits: Readonly<Record<number, Float32Array>>;
+  /** [n] tokens of each pair, special tokens included. Under `"chunk-max"`, of all its windows. */
+  readonly tokens: Int32Array;
   /**
    * By layer, where the model has compensations (`matryoshka compensate`): what the exit says of the final logit, and the
    * unit its uncertainty is measured in. At the last layer the logit itself, and 1.

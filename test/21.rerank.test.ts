@@ -85,6 +85,19 @@ describe("results", () => {
     expect((await reranker.rerank(query, documents)).results[0]).not.toHaveProperty("logits");
   });
 
+  it("come with the tokens of each pair, of all its windows where it is cut into some", async () => {
+    const pairs = [...documents, "bear ".repeat(50)].map((document) => ({ query, document }));
+    for (const truncation of ["document", "chunk-max"] as const) {
+      const options = { maxLength: 24, truncation };
+      const { tokens, stats } = await reranker.score(pairs, options);
+      for (const [i, pair] of pairs.entries())
+        expect(tokens[i]).toBe((await reranker.score([pair], options)).stats.tokens);
+      expect(tokens.reduce((sum, each) => sum + each, 0)).toBe(stats.tokens);
+      if (truncation === "document") expect(tokens.at(-1)).toBe(24);
+      else expect(tokens.at(-1)).toBeGreaterThan(50);
+    }
+  });
+
   it("of no documents are none", async () => {
     const { results, stats } = await reranker.rerank(query, []);
     expect(results).toEqual([]);

@@ -8,10 +8,7 @@ import type { Fingerprint } from "../certify/certificate.js";
 import { interleave, type TrajectorySet } from "../exit/trajectory.js";
 import { type Conditions, TrajectoryStore } from "../exit/trajectory-store.js";
 import { inOrder } from "../in-order.js";
-import { PackedBatch } from "../packed-batch.js";
-import { PairEncoder } from "../pair-encoder.js";
 import type { Reranker } from "../reranker.js";
-import { loadTokenizer } from "../tokenizer.js";
 import type { List } from "./lists.js";
 import { lock } from "./lock.js";
 import type { Output } from "./output.js";
@@ -67,10 +64,6 @@ async function fill(
   const missing = lists.filter(({ query }) => !store.has(query));
   if (missing.length > 0 && missing.length < lists.length)
     output.note(`${lists.length - missing.length} of ${lists.length} queries are in ${store.path}`);
-  const encoder = new PairEncoder(await loadTokenizer(reranker.info.directory), {
-    maxLength: fingerprint.maxLength,
-    truncation: "document",
-  });
   const start = performance.now();
   let pairs = 0;
   let done = 0;
@@ -82,7 +75,7 @@ async function fill(
     const { query, text, documents, firstStage } = list;
     store.add({
       ...{ query, text, documents: documents.map(({ id }) => id) },
-      tokens: tokenCounts(encoder, list),
+      tokens: said.tokens,
       scores: interleave(store.layers, said.logits),
       estimates: said.estimates && interleave(store.layers, said.estimates),
       units: said.units && interleave(store.layers, said.units),
@@ -93,17 +86,6 @@ async function fill(
     output.progress(`${++done} of ${missing.length} queries scored at every layer, ${rate} pairs/s`);
   }
   return store.set(lists.map(({ query }) => query));
-}
-
-/** [m] tokens of each sequence as it was scored. */
-function tokenCounts(encoder: PairEncoder, { text, documents }: List): Int32Array {
-  const query = encoder.query(text);
-  const batch = new PackedBatch();
-  documents.forEach((document, i) => {
-    // It yields only to let others run; nobody waits here.
-    for (const _ of encoder.append(query, document.text, batch, i, document.id));
-  });
-  return Int32Array.from(documents, (_, i) => batch.lengthOf(i));
 }
 
 /** What ran it, without the number of threads, which changes no score. */
