@@ -433,7 +433,7 @@ describe("fitting", () => {
 
 describe("the whole calibration", () => {
   it("keeps its promise on unseen queries and says what it was made of", () => {
-    const result = calibrate(synthetic({ lists: 300, m: 40, seed: "whole" }), options);
+    const result = calibrate(synthetic({ lists: 160, m: 40, seed: "whole" }), options);
     if (!result.feasible) throw new Error(result.reason);
     const { certificate, split } = result;
     expect(certificate).toMatchObject({
@@ -444,10 +444,10 @@ describe("the whole calibration", () => {
       n: split.cal.length,
       candidates: { min: 40, max: 40 },
     });
-    expect(split.train.length + split.cal.length).toBe(300);
+    expect(split.train.length + split.cal.length).toBe(160);
     // One calibration in ten may fall short; on the mean of several none of that is left.
     const exact = [1, 2, 3, 4, 5, 6].map((seed) => {
-      const made = calibrate(synthetic({ lists: 300, m: 40, seed: `whole ${seed}` }), options);
+      const made = calibrate(synthetic({ lists: 160, m: 40, seed: `whole ${seed}` }), options);
       if (!made.feasible) throw new Error(made.reason);
       const { widths, scale, computeFraction } = made.certificate;
       const there = assess(pool, topK(widths, scale), K, cost);
@@ -455,7 +455,7 @@ describe("the whole calibration", () => {
       return there.exactTopK;
     });
     expect(exact.reduce((a, b) => a + b) / exact.length).toBeGreaterThan(0.9);
-    expect(calibrate(synthetic({ lists: 300, m: 40, seed: "whole" }), options)).toEqual(result);
+    expect(calibrate(synthetic({ lists: 160, m: 40, seed: "whole" }), options)).toEqual(result);
   });
 
   it("uses every query where the shape is given", () => {
