@@ -18,6 +18,7 @@ export const TARGETS = [
   ...[1, 3, 5, 10, 20].map((k) => ({ k, alpha: 0.05, delta: 0.05 })),
   { k: 10, alpha: 0.1, delta: 0.05 },
   { k: 10, alpha: 0.01, delta: null },
+  ...[5, 10, 20].map((k) => ({ kind: "recall-top-k" as const, k, alpha: 0.05, delta: 0.05 })),
 ] as const;
 
 /** Calibrates every target on the pool's trajectories. */

@@ -21,6 +21,7 @@ const RULES: Readonly<Record<string, string>> = {
   "top-k 10, α 1 % (δ none)": "top-k:10:0.01",
   "top-k 10, α 5 %": "top-k:10:0.05",
   "top-k 10, α 10 %": "top-k:10:0.1",
+  "recall of 10, α 5 %": "recall-top-k:10:0.05",
   "budget .50": "budget:0.5:10",
   "budget .45": "budget:0.45:10",
   "budget .40": "budget:0.4:10",
@@ -39,6 +40,8 @@ interface Row {
   /** Against full depth. */
   readonly change: number;
   readonly exactTop10: number;
+  /** Mean share of full depth's first ten that come first. */
+  readonly recallTop10: number;
 }
 
 const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
@@ -60,19 +63,14 @@ if (missing) {
     const judge = { qrels, measures: ["nDCG@10"] };
     const value = (metrics: Readonly<Record<string, number>>) => metrics["nDCG@10"]!;
     const full = value(depthReport(info.layers, set, judge, info, null).report.metrics);
-    const row = (
-      rule: string,
-      report: { metrics: Readonly<Record<string, number>>; computeFraction: number },
-      exact: number,
-      flops: number,
-    ) => ({
-      ...{ rule, compute: report.computeFraction, flops, exactTop10: exact },
-      ...{ ndcg: value(report.metrics), change: value(report.metrics) - full },
-    });
-    const replayed = (label: string, words: string) => {
+    const replayed = (rule: string, words: string): Row => {
       const options = { words, exit: parseExit(words), certificates, fingerprint: print, wall: undefined };
       const { report, flops } = ruleReport(options, set, judge, info);
-      return row(label, report, report.exactTopK, flops);
+      const ndcg = value(report.metrics);
+      return {
+        ...{ rule, compute: report.computeFraction, flops, ndcg, change: ndcg - full },
+        ...{ exactTop10: report.exactTopK, recallTop10: report.recallTopK },
+      };
     };
     found.push({
       set: name,
@@ -91,16 +89,17 @@ if (missing) {
   const means: Row[] = labels.map((rule, i) => ({
     ...{ rule, compute: mean((rows) => rows[i]!.compute), ndcg: mean((rows) => rows[i]!.ndcg) },
     flops: total((rows) => rows[i]!.flops),
-    ...{ change: mean((rows) => rows[i]!.change), exactTop10: mean((rows) => rows[i]!.exactTop10) },
+    ...{ change: mean((rows) => rows[i]!.change) },
+    ...{ exactTop10: mean((rows) => rows[i]!.exactTop10), recallTop10: mean((rows) => rows[i]!.recallTop10) },
   }));
   const everything = means.find(({ rule }) => rule === `layer ${info.layers}`)!.flops;
   const about = machine();
   const n = certificates[0]?.n;
   console.log(
-    `${about.line}\n${info.backend}, up to ${MAX_LENGTH} tokens, BM25's top 100, k = 10, δ = 5 %, n = ${n}; each cell: compute, nDCG@10 (change), exact top 10\n`,
+    `${about.line}\n${info.backend}, up to ${MAX_LENGTH} tokens, BM25's top 100, k = 10, δ = 5 %, n = ${n}; each cell: compute, nDCG@10 (change), exact top 10, recall of it\n`,
   );
-  const cell = ({ compute, ndcg, change, exactTop10 }: Row) =>
-    `${compute.toFixed(2)}, ${ndcg.toFixed(3)} (${change > 0 ? "+" : ""}${change.toFixed(3)}), ${(100 * exactTop10).toFixed(0)} %`;
+  const cell = ({ compute, ndcg, change, exactTop10, recallTop10 }: Row) =>
+    `${compute.toFixed(2)}, ${ndcg.toFixed(3)} (${change > 0 ? "+" : ""}${change.toFixed(3)}), ${(100 * exactTop10).toFixed(0)} %, ${recallTop10.toFixed(3)}`;
   console.log(`| rule | ${found.map(({ set }) => set).join(" | ")} | mean | of all FLOPs |`);
   console.log(`|---|${"---|".repeat(found.length + 2)}`);
   labels.forEach((label, i) => {

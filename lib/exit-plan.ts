@@ -26,8 +26,14 @@ export function planExit(exit: Exit, certificates: readonly Certificate[], wante
   if (exit.type === "confidence") return { rule: confidenceRule(exit, certificates, wanted) };
   const k = exit.k ?? 10;
   if (exit.type === "budget") return budget(exit.compute, certificates, { ...wanted, k });
-  const { alpha, group } = exit;
-  const request = { ...wanted, k, ...(alpha !== undefined && { alpha }), ...(group !== undefined && { group }) };
+  const { alpha, group, promise = "exact" } = exit;
+  const request = {
+    ...wanted,
+    kind: `${promise}-top-k` as const,
+    k,
+    ...(alpha !== undefined && { alpha }),
+    ...(group !== undefined && { group }),
+  };
   const resolution = resolveCertificate(certificates, request);
   if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
   const { certificate, rule } = resolution;
@@ -42,8 +48,9 @@ function budget(compute: number, certificates: readonly Certificate[], wanted: W
   const measured = certificates.filter(({ frontier }) => frontier !== undefined);
   const { dtype, maxLength } = wanted;
   const adopted = measured.map((each) => ({ ...each, dtype, maxLength }));
-  const own = resolveCertificate(measured, { ...wanted, candidates: 0 });
-  const resolution = "void" in own ? resolveCertificate(adopted, { ...wanted, candidates: 0 }) : own;
+  const request = { ...wanted, kind: "recall-top-k", candidates: 0 } as const;
+  const own = resolveCertificate(measured, request);
+  const resolution = "void" in own ? resolveCertificate(adopted, request) : own;
   if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
   const { frontier, k, widths } = resolution.certificate;
   const { stake, loss } = spend(frontier!, compute);
@@ -62,7 +69,7 @@ function confidenceRule(
 ): ConfidenceRule {
   const thresholds = Object.entries(exit.thresholds).map(([layer, threshold]) => ({ layer: Number(layer), threshold }));
   const own = certificates
-    .filter((each) => mismatch(each, { ...wanted, k: 1, candidates: 0 }) === undefined)
+    .filter((each) => mismatch(each, { ...wanted, kind: each.kind, k: each.k, candidates: 0 }) === undefined)
     .map(({ widths }) => new Map(widths.map((head) => [head.layer, head])));
   const heads = own.find((each) => thresholds.every(({ layer }) => each.has(layer)));
   return {

@@ -90,7 +90,7 @@ function exit(exitLayers: readonly number[]): Check {
   const fields: Readonly<Record<Exit["type"], [Record<string, Check>, string[]]>> = {
     full: [{}, []],
     layer: [{ layer: oneOf(exitLayers) }, ["layer"]],
-    "top-k": [{ k, alpha: within(0, 1), group: text }, []],
+    "top-k": [{ k, alpha: within(0, 1), group: text, promise: oneOf(["exact", "recall"]) }, []],
     budget: [{ compute: within(0, 1), k }, ["compute"]],
     confidence: [{ thresholds: thresholdsOf(exitLayers), over: oneOf(["pair", "list"]), difficulty }, ["thresholds"]],
   };

@@ -3,7 +3,7 @@
  */
 import { throwIfAborted } from "./abort.js";
 import { scoreBatches } from "./batches.js";
-import { sameTopK } from "./certify/assess.js";
+import { fullOrder, isTopKExact, topKRecall } from "./certify/assess.js";
 import { Audit } from "./certify/audit.js";
 import type { Certificate } from "./certify/certificate.js";
 import { invalid } from "./check.js";
@@ -11,6 +11,7 @@ import { Collector } from "./collector.js";
 import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
+import { replay } from "./exit/replay.js";
 import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
 import { type Hashes, hashes } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
@@ -272,7 +273,7 @@ export class Reranker {
       { ...options, plan: audited ? this.#fullPlan() : this.#nativePlan(rule, options) },
     );
     // A pass that a deadline cut short is no evidence of anything.
-    if (audited && !stats.partial) audit.record(this.#wasExact(rule, holds!.k, collector));
+    if (audited && !stats.partial) audit.record(this.#loss(rule, holds!, collector));
     return {
       results: rank(documents, collector, options, audited ? { type: "full" } : rule, this.info.layers),
       stats: { ...stats, ...(certificate && { certificate }), ...(audit && { audit: audit.state() }) },
@@ -318,11 +319,13 @@ export class Reranker {
     return audit;
   }
 
-  /** Whether the rule would have kept the first k results of the full pass that `collector` holds. */
-  #wasExact(rule: ExitPlan["rule"], k: number, { logits, estimates, units, tokens }: Collector): boolean {
+  /** What the rule would have lost of the first k results of the full pass that `collector` holds, as its certificate counts. */
+  #loss(rule: ExitPlan["rule"], { kind, k }: Certificate, { logits, estimates, units, tokens }: Collector): number {
     const documents = Array.from(tokens, (_, i) => String(i));
     const list = { query: "", documents, tokens, scores: logits, estimates, units };
-    return sameTopK(rule, list, this.info.exitLayers, k);
+    const { exitLayers } = this.info;
+    const [result, full] = [replay(rule, list, exitLayers), fullOrder(list, exitLayers)];
+    return kind === "exact-top-k" ? Number(!isTopKExact(result, full, k)) : 1 - topKRecall(result, full, k);
   }
 
   async #run(pairs: Pairs, { plan, signal, deadlineMs, ...limits }: Run) {

@@ -37,9 +37,16 @@ export type Exit =
    * A document stops once it is out of the top k by a margin that the model's certificate covers: the first k results
    * are full depth's, with the certificate's confidence. Without one that fits, full depth runs and
    * `stats.certificate` says why. `k` defaults to 10, `alpha` to whatever the certificate allows; `group` asks for the
-   * certificate's guarantee within a group.
+   * certificate's guarantee within a group. `promise` is what must hold: `"exact"`, the default, or `"recall"`, for which a
+   * share `alpha` of full depth's first k may be lost, on the mean of queries; an exact certificate keeps that too.
    */
-  | { readonly type: "top-k"; readonly k?: number; readonly alpha?: number; readonly group?: string }
+  | {
+      readonly type: "top-k";
+      readonly k?: number;
+      readonly alpha?: number;
+      readonly group?: string;
+      readonly promise?: "exact" | "recall";
+    }
   /**
    * A document stops, wherever it ranks, once scoring it deeper is not expected to improve nDCG@k by much: how much, so that a
    * mean share `compute` of full depth's FLOPs is spent, was measured in calibration. `k` defaults to 10. Promises nothing.
@@ -66,7 +73,7 @@ export type CertificateStatus =
 
 /** Evidence on whether certificates hold on this traffic; see `docs/certificates.md`. */
 export interface AuditReport {
-  /** Queries that also ran at full depth, and those whose first k results differed. */
+  /** Queries that also ran at full depth, and those that lost any of the first k results, or their order. */
   readonly audited: number;
   readonly failures: number;
   /** Wealth of the bets against the certificate, now and at its highest. */

@@ -75,6 +75,31 @@ describe("top-k with a certificate", () => {
     expect(stats.computeFraction).toBe(1);
   });
 
+  it("keeps recall by a certificate of its own, or by an exact one", async () => {
+    const exit = { type: "top-k", k: 10, promise: "recall" } as const;
+    await certify();
+    {
+      await using reranker = await open();
+      const { stats } = await reranker.rerank("w1 w2", documents, { ...options, exit });
+      expect(stats.certificate).toMatchObject({ holds: true, statement: expect.stringContaining("exactly what") });
+    }
+    await certify({ kind: "recall-top-k", scale: 1e-3 });
+    await using reranker = await open({ audit: 1 });
+    const { stats } = await reranker.rerank("w1 w2", documents, { ...options, exit });
+    expect(stats.certificate).toMatchObject({ holds: true, statement: expect.stringContaining("at least 95 % of") });
+    // A scale of next to nothing loses some of the first ten, which the audit sees, but hardly ever all of them.
+    for (let i = 0; i < 20; i++) await reranker.rerank(`w${i}`, documents, { ...options, exit });
+    const { audit } = (await reranker.rerank("w1 w3", documents, { ...options, exit })).stats;
+    expect(audit).toMatchObject({ audited: 22, failures: expect.any(Number), alarm: true });
+    expect(audit!.failures).toBeGreaterThan(0);
+    const exact = await reranker.rerank("w1", documents, { ...options, exit: { type: "top-k", k: 10 } });
+    expect(exact.stats).toMatchObject({ computeFraction: 1, certificate: { holds: false } });
+    const wrong = { type: "top-k", promise: "recal" } as never;
+    await expect(reranker.rerank("w1", documents, { ...options, exit: wrong })).rejects.toMatchObject({
+      ...{ code: "ERR_INVALID_ARGUMENT", message: expect.stringContaining("exit.promise") },
+    });
+  });
+
   it("takes no evidence from an audited pass that a deadline cut short", async () => {
     await certify({ candidates: { min: 5, max: 4000 } });
     await using reranker = await open({ audit: 1 });

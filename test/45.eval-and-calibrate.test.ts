@@ -122,7 +122,7 @@ describe.concurrent("eval", { timeout: 180_000 }, () => {
       ),
     ]);
     expect(table!.stdout).toMatch(/first stage.*\nlayer 2.*\nlayer 4.*\nlayer:3/);
-    expect(csv!.stdout).toMatch(/^ranking,compute,wall,pairs\/s,exact top k,nDCG@1,.*\nfirst stage,,,,,0\./);
+    expect(csv!.stdout).toMatch(/^ranking,compute,wall,pairs\/s,exact top k,of top k,nDCG@1,.*\nfirst stage,,,,,,0\./);
     expect(markdown!.stdout).toMatch(/\n\| --- \| --: \|.*\n\| first stage \|/);
   });
 
@@ -241,12 +241,39 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     ]);
     expect(readdirSync(directory).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 
+    // A promise of recall stands beside the exact one.
+    const recall = await matryoshka([...args, "--k", "3", "--promise", "recall"]);
+    expect(recall.stdout).toMatch(/at least 90 % of full depth's first 3 results, on the mean of queries, come first/);
+    expect(certificates(directory).certificates!.map(({ kind, k }) => [kind, k])).toEqual([
+      ...[
+        ["exact-top-k", 3],
+        ["exact-top-k", 5],
+        ["recall-top-k", 3],
+      ],
+    ]);
+
     // And eval replays what was certified, for every list it was made for.
     const { stdout } = await matryoshka([
       ...["eval", ...options, "--data", some.directory, "--run", some.run, "--depths", "4"],
-      ...["--exit", "top-k:3:0.1", "--exit", "budget:0.9:3", "--timed-queries", "0", "--json"],
+      ...[
+        "--exit",
+        "top-k:3:0.1",
+        "--exit",
+        "budget:0.9:3",
+        "--exit",
+        "recall-top-k:3:0.1",
+        "--timed-queries",
+        "0",
+        "--json",
+      ],
     ]);
-    const [topK, budget] = (JSON.parse(stdout) as Report).rules;
+    const [topK, budget, most] = (JSON.parse(stdout) as Report).rules;
+    expect(most).toMatchObject({
+      k: 3,
+      certificate: { holds: true, statement: expect.stringContaining("at least 90 %") },
+    });
+    expect(most!.recallTopK).toBeGreaterThan(0.8);
+    expect(most!.computeFraction).toBeLessThanOrEqual(topK!.computeFraction);
     expect(topK).toMatchObject({ k: 3, certificate: { holds: true, queries: 100 } });
     expect(budget!.certificate).toMatchObject({ holds: false });
     expect(topK!.computeFraction).toBeLessThanOrEqual(1);

@@ -7,7 +7,14 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { assess, fullOrder, isTopKExact } from "../lib/certify/assess.js";
 import { type CalibrateOptions, calibrate } from "../lib/certify/calibrate.js";
 import { fitCompensation } from "../lib/certify/compensation.js";
-import { crcScale, discountWeights, ndcgWeights, rcpsScale, recallWeights } from "../lib/certify/crc.js";
+import {
+  crcScale,
+  discountWeights,
+  ndcgWeights,
+  queriesNeededForRisk,
+  rcpsScale,
+  recallWeights,
+} from "../lib/certify/crc.js";
 import { criticalScales, documentScales } from "../lib/certify/critical-scale.js";
 import { type FrontierPoint, frontier, spend } from "../lib/certify/frontier.js";
 import { groupScales, scaleAt } from "../lib/certify/groups.js";
@@ -343,6 +350,51 @@ describe("risk control of graded losses", () => {
     expect(mean).toBeLessThanOrEqual(0.03);
     expect(mean).toBeGreaterThan(0.015);
   });
+
+  it("bounds the loss with confidence over resampled calibrations, and exposes what does not", () => {
+    const queries = weighted(() => recallWeights(K, K));
+    const [epsilon, delta, n] = [0.05, 0.1, 300] as const;
+    type Queries = typeof queries;
+    const violations = (choose: (own: Queries) => number | undefined): number => {
+      const random = new Random("rcps");
+      let violated = 0;
+      for (let r = 0; r < 200; r++) {
+        const scale = choose(Array.from({ length: n }, () => queries[random.integer(queries.length)]!));
+        if (scale !== undefined && risk(queries, scale) > epsilon) violated++;
+      }
+      return violated / 200;
+    };
+    const bound = delta + 3 * Math.sqrt((delta * (1 - delta)) / 200);
+    const held = violations((own) => rcpsScale(own, epsilon, delta));
+    expect(held).toBeLessThanOrEqual(bound);
+    const byMean = violations((own) => crcScale(own, (n * epsilon + 1) / (n + 1)));
+    expect(byMean, "a mean loss of ε is enough").toBeGreaterThan(bound);
+    const easiest = ({ scales: own }: Queries[number]) => own.reduce((most, scale) => Math.max(most, scale), 0);
+    const sorted = violations((own) =>
+      rcpsScale(
+        [...own].sort((a, b) => easiest(a) - easiest(b)),
+        epsilon,
+        delta,
+      ),
+    );
+    expect(sorted, "queries in the order of their scores").toBeGreaterThan(bound);
+  });
+
+  it("knows how few queries can bound it at all", () => {
+    const lossless = (n: number) =>
+      Array.from({ length: n }, () => ({ scales: new Float32Array(K), weights: recallWeights(K, K) }));
+    for (const [epsilon, delta] of [
+      [0.05, 0.05],
+      [0.02, 0.05],
+      [0.1, 0.01],
+    ] as const) {
+      const n = queriesNeededForRisk(epsilon, delta);
+      expect(rcpsScale(lossless(n), epsilon, delta)).toBeDefined();
+      expect(rcpsScale(lossless(n - 1), epsilon, delta)).toBeUndefined();
+      // Betting needs hardly more than a count of failures does.
+      expect(n).toBeLessThanOrEqual(1.1 * queriesNeeded(epsilon, delta));
+    }
+  });
 });
 
 describe("fitting", () => {
@@ -456,6 +508,38 @@ describe("the whole calibration", () => {
     });
     expect(exact.reduce((a, b) => a + b) / exact.length).toBeGreaterThan(0.9);
     expect(calibrate(synthetic({ lists: 160, m: 40, seed: "whole" }), options)).toEqual(result);
+  });
+
+  it("promises recall for less, and keeps it on unseen queries", () => {
+    const target = { ...options, alpha: 0.03, shape: exits };
+    const made = ([1, 2, 3, 4] as const).map((seed) => {
+      const fresh = synthetic({ lists: 120, m: 40, seed: `recall ${seed}` });
+      const [exact, recall] = (["exact-top-k", "recall-top-k"] as const).map((kind) => {
+        const result = calibrate(fresh, { ...target, kind });
+        if (!result.feasible) throw new Error(result.reason);
+        expect(result.certificate).toMatchObject({ kind, k: K, alpha: 0.03, delta: 0.1, n: 120 });
+        return assess(pool, topK(result.certificate.widths, result.certificate.scale), K, cost);
+      });
+      expect(recall!.computeFraction).toBeLessThan(exact!.computeFraction);
+      return recall!;
+    });
+    const mean = made.reduce((sum, { recallTopK }) => sum + recallTopK, 0) / made.length;
+    expect(mean).toBeGreaterThan(0.97);
+    expect(mean).toBeLessThan(0.999);
+    const few = { ...pool, lists: pool.lists.slice(0, 50) };
+    expect(calibrate(few, { ...target, kind: "recall-top-k" })).toMatchObject({
+      feasible: false,
+      needed: queriesNeededForRisk(0.03, 0.1),
+    });
+    const grouped = calibrate(pool, {
+      ...{ ...target, kind: "recall-top-k" },
+      groupOf: ({ query }) => (Number(query.slice(1)) < 550 ? "many" : "few"),
+    });
+    if (!grouped.feasible) throw new Error(grouped.reason);
+    expect(grouped.certificate.groups).toEqual({
+      many: { n: 550, scale: expect.any(Number) },
+      few: { n: 50, scale: null },
+    });
   });
 
   it("uses every query where the shape is given", () => {
@@ -575,7 +659,7 @@ describe("splits", () => {
 describe("groups", () => {
   it("get their own scale from their own queries, or none", () => {
     const groups = Array.from(scales, (_, i) => (i % 3 === 0 ? "a" : i < 590 ? "b" : "rare"));
-    const table = groupScales(scales, groups, 0.05, 0.05);
+    const table = groupScales([...scales], groups, (own) => scaleAt(own, 0.05, 0.05));
     expect(table.get("a")).toEqual({
       n: 200,
       scale: scaleAt(

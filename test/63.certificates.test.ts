@@ -45,6 +45,31 @@ describe("a certificate", () => {
     );
   });
 
+  it("of recall states what may be lost, and from what", () => {
+    expect(statement({ ...certificate, kind: "recall-top-k" })).toBe(
+      "For queries like the 500 it was calibrated on, at least 95 % of full depth's first 10 results, on the mean of queries, " +
+        "come first, in its order, with its scores, with 95 % confidence (α = 0.05, δ = 0.05, n = 500, f32, sequences up " +
+        "to 256 tokens, lists of 20 to 100 candidates).",
+    );
+  });
+
+  it("of recall serves nobody who asks for exactness, or for another k; an exact one serves both", () => {
+    const recall: Certificate = { ...certificate, kind: "recall-top-k", alpha: 0.02 };
+    expect(why([recall], wanted)).toMatch(
+      /Certificate for recall at k = 10, α = 0.02: it promises most of the first k, the request asks for all/,
+    );
+    const asked: Wanted = { ...wanted, kind: "recall-top-k" };
+    const chosen = (request: Partial<Wanted>) => {
+      const resolution = resolveCertificate([certificate, recall], { ...asked, ...request });
+      return "void" in resolution ? resolution.void : resolution.certificate.kind;
+    };
+    expect(why([recall], { ...asked, alpha: 0.01 })).toMatch(/it allows 0.02 of the first k to be lost/);
+    for (const k of [9, 11]) expect(why([recall], { ...asked, k })).toMatch(new RegExp(`the request asks for ${k}`));
+    expect(chosen({})).toBe("recall-top-k");
+    expect(chosen({ k: 5 })).toBe("exact-top-k");
+    expect(chosen({ dtype: "bf16" })).toHaveLength(2);
+  });
+
   it("gives the rule that keeps it", () => {
     expect(resolveCertificate([certificate], wanted)).toEqual({
       certificate,

@@ -11,7 +11,7 @@ function alarms(rate: number, queries: number, reps: number, delta = 0.1): numbe
   let alarmed = 0;
   for (let r = 0; r < reps; r++) {
     const audit = new Audit({ alpha: 0.05, delta, seed: r });
-    for (let i = 0; i < queries; i++) audit.record(random.uniform() >= rate);
+    for (let i = 0; i < queries; i++) audit.record(random.uniform() < rate ? 1 : 0);
     if (audit.state().alarm) alarmed++;
   }
   return alarmed / reps;
@@ -26,6 +26,22 @@ describe("the audit", () => {
   it("alarms when twice as many queries fail as promised", () => {
     expect(alarms(0.1, 500, 100)).toBeGreaterThan(0.9);
     expect(alarms(0.5, 30, 100)).toBeGreaterThan(0.95);
+  });
+
+  it("watches a promise of recall by the shares that are lost", () => {
+    // Half of all queries lose a tenth of their first k: 5 % on the mean, just what was promised; then two tenths.
+    const alarm = (lost: number, queries: number): number => {
+      const random = new Random(`recall ${lost}`);
+      let alarmed = 0;
+      for (let r = 0; r < 100; r++) {
+        const audit = new Audit({ alpha: 0.05, delta: 0.1, seed: r });
+        for (let i = 0; i < queries; i++) audit.record(random.uniform() < 0.5 ? lost : 0);
+        if (audit.state().alarm) alarmed++;
+      }
+      return alarmed / 100;
+    };
+    expect(alarm(0.1, 2000)).toBeLessThanOrEqual(0.1);
+    expect(alarm(0.2, 500)).toBeGreaterThan(0.9);
   });
 
   it("exposes a fixed-sample test that is looked at after every query", () => {
@@ -48,9 +64,9 @@ describe("the audit", () => {
   it("counts, and remembers its alarm", () => {
     const audit = new Audit({ alpha: 0.05, delta: 0.1, seed: 1 });
     expect(audit.state()).toEqual({ audited: 0, failures: 0, evidence: 1, peak: 1, alarm: false });
-    for (let i = 0; i < 10; i++) audit.record(false);
+    for (let i = 0; i < 10; i++) audit.record(1);
     expect(audit.state()).toMatchObject({ audited: 10, failures: 10, alarm: true });
-    for (let i = 0; i < 500; i++) audit.record(true);
+    for (let i = 0; i < 500; i++) audit.record(0);
     expect(audit.state()).toMatchObject({ audited: 510, failures: 10, alarm: true });
     expect(audit.state().evidence).toBeLessThan(audit.state().peak);
   });

@@ -44,6 +44,12 @@ export function isTopKExact(result: Replay, full: Uint32Array, k: number): boole
   return hasTopK(result, full, k) && full.subarray(0, k).every((d) => result.exact[d] === 1);
 }
 
+/** Share of the first k documents of full depth that are among the first k of `result`. 1 where there are none. */
+export function topKRecall({ order }: Replay, full: Uint32Array, k: number): number {
+  const top = new Set(full.subarray(0, k));
+  return top.size > 0 ? order.subarray(0, k).filter((d) => top.has(d)).length / top.size : 1;
+}
+
 /** FLOPs over full depth's of one list. */
 export function computeShare(cost: CostShape, { tokens }: Trajectory, { exitLayers }: Replay): number {
   return tokens.length > 0 ? listFlops(cost, tokens, exitLayers) / fullFlops(cost, tokens) : 1;
@@ -62,8 +68,7 @@ export function assess(set: TrajectorySet, rule: Rule, k: number, cost: CostShap
     const full = fullOrder(list, set.layers);
     computeFraction += computeShare(cost, list, result);
     if (isTopKExact(result, full, k)) exactTopK++;
-    const top = new Set(full.slice(0, k));
-    recallTopK += top.size > 0 ? result.order.slice(0, k).filter((d) => top.has(d)).length / top.size : 1;
+    recallTopK += topKRecall(result, full, k);
     for (const layer of result.exitLayers) histogram.set(layer, (histogram.get(layer) ?? 0) + 1);
     documents += list.tokens.length;
     for (const n of list.tokens) tokens += n;

@@ -1,5 +1,5 @@
 /**
- * Watches a certificate in production: an anytime-valid test of "at most a share α of queries is wrong".
+ * Watches a certificate in production: an anytime-valid test of "at most a share α is lost, on the mean of queries".
  *
  * A random share of queries also runs at full depth; each comparison multiplies bets against the claim. Under the claim
  * the wealth is a supermartingale, so it reaches 1/δ with probability at most δ however long one watches (Ville), and
@@ -14,6 +14,7 @@ const SHARES = [0.02, 0.05, 0.1, 0.2, 0.4];
 
 export interface AuditState {
   readonly audited: number;
+  /** Of them, those that lost anything. */
   readonly failures: number;
   /** Evidence against the claim: average wealth now. */
   readonly evidence: number;
@@ -55,11 +56,10 @@ export class Audit {
     return this.random.uniform() < this.rate;
   }
 
-  /** Records an audited query: was the rule's top k full depth's? */
-  record(exact: boolean): void {
-    const loss = exact ? 0 : 1;
+  /** Records what an audited query lost, from 0 to 1: all or nothing where exactness was promised, a share where recall was. */
+  record(loss: number): void {
     this.audited++;
-    this.failures += loss;
+    if (loss > 0) this.failures++;
     SHARES.forEach((share, i) => {
       this.logWealth[i]! += Math.log1p((share / this.alpha) * (loss - this.alpha));
     });

@@ -8,14 +8,17 @@ import type { Trajectory, TrajectorySet } from "../exit/trajectory.js";
 import { assess } from "./assess.js";
 import type { Certificate, Fingerprint } from "./certificate.js";
 import { fitCompensation } from "./compensation.js";
-import { criticalScales } from "./critical-scale.js";
+import { recallWeights, type WeightedScales } from "./crc.js";
+import { documentScales } from "./critical-scale.js";
 import { frontier } from "./frontier.js";
-import { groupScales, scaleAt } from "./groups.js";
-import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
+import { groupScales } from "./groups.js";
+import { queriesFor, scaleFor } from "./promise.js";
 import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
 import { fitWidths, type WidthKind, withSpread } from "./widths.js";
 
 export interface CalibrateOptions {
+  /** What is promised about the first k. Defaults to `"exact-top-k"`. */
+  readonly kind?: Certificate["kind"];
   readonly k: number;
   readonly alpha: number;
   /** Defaults to 0.05. Null asks for the guarantee that holds on average over calibrations, which needs fewer queries. */
@@ -62,9 +65,9 @@ export type Calibration =
  * `ERR_INVALID_ARGUMENT` for bad options; too few queries, or scores that admit no finite scale, are a result.
  */
 export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibration {
-  const { k, alpha, delta = 0.05, fingerprint, cost, createdFrom, seed = 1 } = options;
+  const { kind = "exact-top-k", k, alpha, delta = 0.05, fingerprint, cost, createdFrom, seed = 1 } = options;
   checkTarget(k, alpha, delta);
-  const needed = delta === null ? queriesNeededMarginal(alpha) : queriesNeeded(alpha, delta);
+  const needed = queriesFor(kind, alpha, delta);
   const split = options.shape ? calibrationOnly(set, seed) : splitFor(set, needed, seed);
   const lists = new Map(set.lists.map((list) => [list.query, list]));
   const part = (queries: readonly string[]): TrajectorySet => ({
@@ -73,12 +76,15 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
   });
   const cal = part(split.cal);
   const n = cal.lists.length;
-  const index = delta === null ? marginalIndex(n, alpha) : pacIndex(n, alpha, delta);
-  if (index === undefined) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
+  if (n < needed) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
 
   const exits = options.shape ?? fitShape(part(split.train), options);
-  const scales = criticalScales(exits, cal.lists, cal.layers, k);
-  const scale = scaleAt(scales, alpha, delta ?? undefined);
+  const queries = cal.lists.map((list): WeightedScales => {
+    const scales = documentScales(exits, list, cal.layers, [k]).get(k)!;
+    return { scales, weights: recallWeights(scales.length, k) };
+  });
+  const choose = (own: readonly WeightedScales[]) => scaleFor(kind, own, alpha, delta);
+  const scale = choose(queries);
   if (scale === undefined) {
     return {
       feasible: false,
@@ -90,7 +96,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
   }
   const sizes = cal.lists.map(({ documents }) => documents.length).sort((a, b) => a - b);
   const certificate: Certificate = {
-    kind: "exact-top-k",
+    kind,
     k,
     alpha,
     delta,
@@ -99,7 +105,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     n,
     ...fingerprint,
     candidates: { min: sizes[0]!, max: sizes.at(-1)! },
-    ...(options.groupOf && { groups: groupTable(scales, cal.lists.map(options.groupOf), alpha, delta) }),
+    ...(options.groupOf && { groups: groupTable(queries, cal.lists.map(options.groupOf), choose) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
     frontier: frontier(cal, exits, k, cost),
@@ -157,11 +163,10 @@ function infeasible(split: Split, n: number, needed: number, total: number, allC
 }
 
 function groupTable(
-  scales: ArrayLike<number>,
+  queries: readonly WeightedScales[],
   groups: readonly string[],
-  alpha: number,
-  delta: number | null,
+  choose: (own: readonly WeightedScales[]) => number | undefined,
 ): NonNullable<Certificate["groups"]> {
-  const table = groupScales(scales, groups, alpha, delta ?? undefined);
+  const table = groupScales(queries, groups, choose);
   return Object.fromEntries([...table].map(([group, { n, scale }]) => [group, { n, scale: scale ?? null }]));
 }

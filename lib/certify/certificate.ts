@@ -17,10 +17,13 @@ export interface Fingerprint {
 
 /** One promise, as stored under `certificates` in matryoshka.json. */
 export interface Certificate extends Fingerprint {
-  /** "The first k results are exactly full depth's: same documents, same order, same scores." */
-  readonly kind: "exact-top-k";
+  /**
+   * "exact-top-k": the first k results are exactly full depth's, same documents, same order, same scores. "recall-top-k":
+   * of full depth's first k, nearly all come first, in its order, with its scores.
+   */
+  readonly kind: "exact-top-k" | "recall-top-k";
   readonly k: number;
-  /** Largest share of queries for which it may fail. */
+  /** Exact: largest share of queries for which it may fail. Recall: largest share of the first k lost, on the mean of queries. */
   readonly alpha: number;
   /** Probability that calibration itself was misled; null where α holds on average over calibrations only. */
   readonly delta: number | null;
@@ -44,6 +47,8 @@ export interface Certificate extends Fingerprint {
 
 /** A request, as far as a certificate cares. */
 export interface Wanted extends Fingerprint {
+  /** Defaults to `"exact-top-k"`, which serves whoever asks for recall too: whoever fails loses at most all. */
+  readonly kind?: Certificate["kind"];
   readonly k: number;
   /** Certificates with a larger α do not do. Defaults to any. */
   readonly alpha?: number;
@@ -58,8 +63,8 @@ export type Resolution =
   | { readonly void: readonly string[] };
 
 /**
- * Chooses the certificate for a request: one that holds for a larger k covers a smaller one too. Of those that fit,
- * the one with the nearest k, then the largest α that is allowed (the cheapest promise that suffices).
+ * Chooses the certificate for a request: an exact one that holds for a larger k covers a smaller one too. Of those that fit,
+ * the one with the nearest k, then recall, then the largest α that is allowed (the cheapest promise that suffices).
  */
 export function resolveCertificate(certificates: readonly Certificate[], wanted: Wanted): Resolution {
   if (certificates.length === 0) {
@@ -70,13 +75,15 @@ export function resolveCertificate(certificates: readonly Certificate[], wanted:
   for (const certificate of certificates) {
     const scale = wanted.group === undefined ? certificate.scale : certificate.groups?.[wanted.group]?.scale;
     const reason = mismatch(certificate, wanted);
+    const recall = certificate.kind === "recall-top-k";
     if (reason === undefined && scale != null) fitting.push({ certificate, scale });
     else
       reasons.push(
-        `Certificate for k = ${certificate.k}, α = ${certificate.alpha}: ${reason ?? noGroup(certificate, wanted.group!)}.`,
+        `Certificate for ${recall ? "recall at " : ""}k = ${certificate.k}, α = ${certificate.alpha}: ${reason ?? noGroup(certificate, wanted.group!)}.`,
       );
   }
-  fitting.sort((a, b) => a.certificate.k - b.certificate.k || b.certificate.alpha - a.certificate.alpha);
+  const exact = ({ kind }: Certificate) => Number(kind === "exact-top-k");
+  fitting.sort(({ certificate: a }, { certificate: b }) => a.k - b.k || exact(a) - exact(b) || b.alpha - a.alpha);
   const best = fitting[0];
   if (!best) return { void: reasons };
   const { certificate, scale } = best;
@@ -85,9 +92,14 @@ export function resolveCertificate(certificates: readonly Certificate[], wanted:
 
 /** Why this certificate does not hold for this request, or undefined. */
 export function mismatch(certificate: Certificate, wanted: Wanted): string | undefined {
-  if (certificate.k < wanted.k) return `it covers the first ${certificate.k} results, the request asks for ${wanted.k}`;
+  const recall = certificate.kind === "recall-top-k";
+  if (recall && wanted.kind !== "recall-top-k") return "it promises most of the first k, the request asks for all";
+  // What a mean over the first k says of fewer: nothing. The losses may all be among them.
+  if (recall ? certificate.k !== wanted.k : certificate.k < wanted.k)
+    return `it covers the first ${certificate.k} results, the request asks for ${wanted.k}`;
   if (wanted.alpha !== undefined && certificate.alpha > wanted.alpha) {
-    return `it allows ${certificate.alpha} of queries to fail, the request at most ${wanted.alpha}`;
+    const what = recall ? "the first k to be lost" : "queries to fail";
+    return `it allows ${certificate.alpha} of ${what}, the request at most ${wanted.alpha}`;
   }
   const names = {
     modelHash: "model",
@@ -115,14 +127,17 @@ function noGroup({ groups }: Certificate, group: string): string {
 
 /** The promise in one sentence of plain English. */
 export function statement(certificate: Certificate): string {
-  const { k, alpha, delta, n, dtype, maxLength, candidates } = certificate;
+  const { kind, k, alpha, delta, n, dtype, maxLength, candidates } = certificate;
   const lists = candidates.min === candidates.max ? `${candidates.max}` : `${candidates.min} to ${candidates.max}`;
-  const first = k === 1 ? "first result is" : `first ${k} results are`;
+  const first = k === 1 ? "first result" : `first ${k} results`;
+  const promise =
+    kind === "exact-top-k"
+      ? `the ${first} ${k === 1 ? "is" : "are"} exactly what full depth gives, except in at most ${percent(alpha)} of queries`
+      : `at least ${percent(1 - alpha)} of full depth's ${first}, on the mean of queries, come first, in its order, with its scores`;
   const sure = delta === null ? "on average over calibrations" : `with ${percent(1 - delta)} confidence`;
   return (
-    `For queries like the ${n} it was calibrated on, the ${first} exactly what full depth gives, except in at most ` +
-    `${percent(alpha)} of queries, ${sure} (α = ${alpha}, δ = ${delta ?? "none"}, n = ${n}, ${dtype}, sequences up to ` +
-    `${maxLength} tokens, lists of ${lists} candidates).`
+    `For queries like the ${n} it was calibrated on, ${promise}, ${sure} (α = ${alpha}, δ = ${delta ?? "none"}, ` +
+    `n = ${n}, ${dtype}, sequences up to ${maxLength} tokens, lists of ${lists} candidates).`
   );
 }
 
@@ -147,7 +162,7 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
     const need = (field: string, ok: boolean, expected: string): void => {
       if (!ok) throw fail(`${at}.${field}`, expected, c[field]);
     };
-    need("kind", c.kind === "exact-top-k", '"exact-top-k"');
+    need("kind", c.kind === "exact-top-k" || c.kind === "recall-top-k", '"exact-top-k" or "recall-top-k"');
     need("k", Number.isInteger(c.k) && number(c.k, 1, 1024), "a whole number from 1 to 1024");
     need("alpha", number(c.alpha, 0, 1), "a number from 0 to 1");
     need("delta", c.delta === null || number(c.delta, 0, 1), "a number from 0 to 1 or null");

@@ -5,7 +5,8 @@
  * rise with the scale, are never below the true loss, and lie in [0, 1], which is what the method needs; the raw drop of
  * nDCG has none of these properties (Angelopoulos et al. 2022; early exit report §3.3).
  */
-import { hoeffdingBentkusPValue } from "./pvalues.js";
+import { queriesNeeded } from "./order-statistic.js";
+import { bettingPValue } from "./pvalues.js";
 
 /** One query: critical scales of its true top-k documents (`documentScales`) and what losing each of them costs. */
 export interface WeightedScales {
@@ -41,33 +42,50 @@ export function discountWeights(count: number, k: number): Float64Array {
  */
 export function crcScale(queries: readonly WeightedScales[], epsilon: number): number | undefined {
   const n = queries.length;
-  return smallest(queries, (risk) => (n * risk + 1) / (n + 1) <= epsilon);
+  return smallest(queries, (losses) => (losses.reduce((sum, loss) => sum + loss, 0) + 1) / (n + 1) <= epsilon);
 }
 
 /**
- * Smallest scale whose risk is ≤ ε with probability ≥ 1 − δ over calibration draws (risk-controlling prediction sets
- * with the Hoeffding–Bentkus bound). Undefined if n is too small.
+ * A scale whose risk is ≤ ε with probability ≥ 1 − δ over calibration draws (risk-controlling prediction sets, Bates et al.
+ * 2021, with the betting bound: it knows how little losses vary, and costs .02 of compute less than Hoeffding–Bentkus's at
+ * ε = .05 with 300 queries). Undefined if n is too small. The order of `queries` must not depend on their scores.
  */
 export function rcpsScale(queries: readonly WeightedScales[], epsilon: number, delta: number): number | undefined {
-  const n = queries.length;
-  return smallest(queries, (risk) => hoeffdingBentkusPValue(risk, n, epsilon) <= delta);
+  return smallest(queries, (losses) => bettingPValue(losses, epsilon, delta) <= delta);
 }
 
-/** Walks the scale down from where nothing is lost; `safe` must hold for all smaller risks where it holds for one. */
-function smallest(queries: readonly WeightedScales[], safe: (risk: number) => boolean): number | undefined {
-  const n = queries.length;
-  if (n === 0 || !safe(0)) return undefined;
-  const steps: { scale: number; weight: number }[] = [];
-  for (const { scales, weights } of queries) {
-    for (let i = 0; i < scales.length; i++) steps.push({ scale: scales[i]!, weight: weights[i]! });
+/** Fewest queries with which `rcpsScale` finds a scale, if none of them loses anything; beyond a million, at least that many. */
+export function queriesNeededForRisk(epsilon: number, delta: number): number {
+  const suffices = (n: number) => bettingPValue(new Float64Array(n), epsilon, delta) <= delta;
+  // No test can do with fewer, as all of them must guard against losses of all or nothing.
+  const least = queriesNeeded(epsilon, delta);
+  if (least > 1e6 || suffices(least)) return least;
+  let [few, many] = [least, 2 * least];
+  while (!suffices(many)) [few, many] = [many, 2 * many];
+  while (many - few > 1) {
+    const middle = (few + many) >> 1;
+    if (suffices(middle)) many = middle;
+    else few = middle;
   }
+  return many;
+}
+
+/**
+ * Walks the scale down from where nothing is lost to the last one before losses are no longer `safe`: tests in a fixed
+ * sequence, which needs no correction for their number.
+ */
+function smallest(queries: readonly WeightedScales[], safe: (losses: Float64Array) => boolean): number | undefined {
+  const losses = new Float64Array(queries.length);
+  if (queries.length === 0 || !safe(losses)) return undefined;
+  const steps = queries.flatMap(({ scales, weights }, query) =>
+    Array.from(scales, (scale, i) => ({ scale, query, weight: weights[i]! })),
+  );
   steps.sort((a, b) => b.scale - a.scale);
-  let lost = 0;
   for (let i = 0; i < steps.length; ) {
     // At scales below this one, all documents that share it are lost together.
     const { scale } = steps[i]!;
-    for (; i < steps.length && steps[i]!.scale === scale; i++) lost += steps[i]!.weight;
-    if (!safe(lost / n)) return scale;
+    for (; i < steps.length && steps[i]!.scale === scale; i++) losses[steps[i]!.query]! += steps[i]!.weight;
+    if (!safe(losses)) return scale;
   }
   return 0;
 }

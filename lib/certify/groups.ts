@@ -18,18 +18,17 @@ export function scaleAt(scales: ArrayLike<number>, alpha: number, delta: number 
   return Number.isFinite(scale) ? scale : undefined;
 }
 
-/** One scale a group, each with its own guarantee (α, δ) for queries of that group. */
-export function groupScales(
-  scales: ArrayLike<number>,
+/** One scale a group, which `choose` finds for the group's own queries: so each has a guarantee of its own. */
+export function groupScales<Query>(
+  queries: readonly Query[],
   groups: readonly string[],
-  alpha: number,
-  delta: number | undefined,
+  choose: (own: readonly Query[]) => number | undefined,
 ): Map<string, GroupScale> {
-  const members = new Map<string, number[]>();
+  const members = new Map<string, Query[]>();
   groups.forEach((group, i) => {
     const list = members.get(group);
-    if (list) list.push(scales[i]!);
-    else members.set(group, [scales[i]!]);
+    if (list) list.push(queries[i]!);
+    else members.set(group, [queries[i]!]);
   });
-  return new Map([...members].map(([group, own]) => [group, { n: own.length, scale: scaleAt(own, alpha, delta) }]));
+  return new Map([...members].map(([group, own]) => [group, { n: own.length, scale: choose(own) }]));
 }

@@ -26,7 +26,7 @@ async function readLayerwise(directory: string): Promise<object> {
 }
 
 /**
- * Adds certificates, each in the place of older ones for the same k, α, dtype and maximum length; everything else in
+ * Adds certificates, each in the place of older ones of its kind for the same k, α, dtype and maximum length; everything else in
  * the file stays. Throws `ERR_FILE` if the directory cannot be written to, `ERR_CONFIG_INVALID` if a certificate in it
  * is malformed.
  */
@@ -34,7 +34,9 @@ export async function addCertificates(directory: string, added: readonly Certifi
   const path = join(directory, "matryoshka.json");
   const file = (await readLayerwise(directory)) as { certificates?: unknown };
   const replaced = (old: Certificate): boolean =>
-    added.some((each) => (["k", "alpha", "dtype", "maxLength"] as const).every((key) => each[key] === old[key]));
+    added.some((each) =>
+      (["kind", "k", "alpha", "dtype", "maxLength"] as const).every((key) => each[key] === old[key]),
+    );
   const kept = parseCertificates(file.certificates, path).filter((old) => !replaced(old));
   const certificates = [...kept, ...added];
   await writeWhole(path, `${JSON.stringify({ ...file, certificates }, undefined, 2)}\n`);

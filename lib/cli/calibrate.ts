@@ -32,14 +32,16 @@ export const calibration: Command = {
   help: `Usage: matryoshka calibrate (--data DIR --run FILE.trec | --pairs FILE.jsonl) [options]
 
 Scores the candidates of many queries at every layer, fits an exit rule on some queries, and finds on the others how
-careful the rule must be so that the first k results are exactly full depth's except in a share α of queries, with
-confidence 1 − δ. The certificate goes into the model's matryoshka.json. No relevance labels are read. Choose k, α and δ
+careful the rule must be so that the first k results are exactly full depth's except in a share α of queries (or so that of
+full depth's first k a share α is lost, on the mean of queries), with confidence 1 − δ. The certificate goes into the model's matryoshka.json. No relevance labels are read. Choose k, α and δ
 before looking at any result; every certificate holds on its own (for several to hold all at once, divide δ by their
 number).
 
 ${CANDIDATES_HELP}
-  --k LIST           results that must stay exact, such as 1,3,5,10 (default: 10)
-  --alpha LIST       shares of queries that may fail, such as 0.01,0.05 (default: 0.05)
+  --promise WHAT     exact: all of the first k, in all queries but a share α; recall: all but a share α of the first k,
+                     on the mean of queries, which costs less (default: exact)
+  --k LIST           results that it is about, such as 1,3,5,10 (default: 10)
+  --alpha LIST       that share, such as 0.01,0.05 (default: 0.05)
   --delta D          probability that calibration was misled, or none for a promise that holds on average over
                      calibrations and needs fewer queries (default: 0.05)
   --widths KIND      layer, document or list: what a margin may differ between (default: list, which includes the others)
@@ -54,6 +56,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
   options: {
     ...MODEL,
     ...CANDIDATES,
+    promise: { type: "string" },
     k: { type: "string" },
     alpha: { type: "string" },
     delta: { type: "string" },
@@ -117,6 +120,7 @@ function read(values: Values) {
   const maxLength = count(values, "max-length");
   return {
     ...candidateSource(values),
+    promise: choice(values, "promise", ["exact", "recall"]) ?? "exact",
     widths: choice(values, "widths", ["layer", "document", "list"]) ?? "list",
     ks: numbers(text(values, "k") ?? "10", "k"),
     alphas: numbers(text(values, "alpha") ?? "0.05", "alpha"),
@@ -151,13 +155,13 @@ function checkDepths(lists: readonly List[], ks: readonly number[]): void {
 function one(
   set: TrajectorySet,
   lists: readonly List[],
-  { delta, seed, widths, source, groupBy }: Settings,
+  { promise, delta, seed, widths, source, groupBy }: Settings,
   target: { readonly k: number; readonly alpha: number; readonly fingerprint: Fingerprint; readonly cost: CostShape },
 ) {
   const groups = new Map(lists.map(({ query, group }) => [query, group]));
   return calibrate(set, {
     ...target,
-    ...{ delta, seed, widths },
+    ...{ kind: `${promise}-top-k` as const, delta, seed, widths },
     createdFrom: `${source}, seed ${seed}`,
     ...(groupBy !== undefined && { groupOf: ({ query }) => groups.get(query)! }),
   });

@@ -6,7 +6,7 @@ import { UsageError } from "./command.js";
 
 /** Of `--exit`, for the commands' help. */
 export const EXIT_HELP = `full; layer:8 (everybody stops there); top-k:10 or top-k:10:0.05 (k, α: the model's
-                     certificate); budget:0.5 (mean share of full compute); confidence:4=0.9,8=0.95
+                     certificate); recall-top-k:10:0.05 (α of the first 10 may be lost); budget:0.5 (mean share of full compute); confidence:4=0.9,8=0.95
                      (thresholds by layer) or confidence-list:…, either with :0.2 (also whom the first
                      stage settled: difficulty below 0.2) or :0.2:10 (at its rank 10)`;
 
@@ -35,9 +35,12 @@ export function parseExit(words: string): Exit {
   if (third === undefined) {
     if (type === "full" && first === undefined) return { type };
     if (type === "layer" && a !== undefined && second === undefined) return { type, layer: a };
-    if (type === "top-k" && first === undefined) return { type };
-    if (type === "top-k" && a !== undefined && (second === undefined || b !== undefined))
-      return { type, k: a, ...(b !== undefined && { alpha: b }) };
+    if (type === "top-k" || type === "recall-top-k") {
+      const exit: Exit = { type: "top-k", ...(type === "recall-top-k" && { promise: "recall" }) };
+      if (first === undefined) return exit;
+      if (a !== undefined && (second === undefined || b !== undefined))
+        return { ...exit, k: a, ...(b !== undefined && { alpha: b }) };
+    }
     if (type === "budget" && a !== undefined && (second === undefined || b !== undefined))
       return { type, compute: a, ...(b !== undefined && { k: b }) };
   }

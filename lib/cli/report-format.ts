@@ -36,18 +36,18 @@ function rowsOf({ firstStage, depths, rules }: Report): string[][] {
     compared ? [found ? signed(found.difference) : "", found ? found.randomisationP.toPrecision(2) : ""] : [];
   return [
     [
-      ...["ranking", "compute", "wall", "pairs/s", "exact top k"],
+      ...["ranking", "compute", "wall", "pairs/s", "exact top k", "of top k"],
       ...measures,
       ...(compared ? [`Δ ${compared.measure}`, "p"] : []),
     ],
-    ["first stage", "", "", "", "", ...metrics(firstStage.metrics), ...difference(firstStage.significance)],
+    ["first stage", "", "", "", "", "", ...metrics(firstStage.metrics), ...difference(firstStage.significance)],
     ...depths.map((d) => [
-      ...[`layer ${d.layer}`, number(d.computeFraction, 3), "", number(d.pairsPerSecond, 0), ""],
+      ...[`layer ${d.layer}`, number(d.computeFraction, 3), "", number(d.pairsPerSecond, 0), "", ""],
       ...[...metrics(d.metrics), ...difference(d.significance)],
     ]),
     ...rules.map((r) => [
       ...[r.rule, number(r.computeFraction, 3), number(r.wallFraction, 3), number(r.pairsPerSecond, 0)],
-      ...[number(r.exactTopK, 3), ...metrics(r.metrics), ...difference(r.significance)],
+      ...[number(r.exactTopK, 3), number(r.recallTopK, 3), ...metrics(r.metrics), ...difference(r.significance)],
     ]),
   ];
 }

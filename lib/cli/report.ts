@@ -1,7 +1,7 @@
 /**
  * What an evaluation found: figures of every depth and every exit rule, from trajectories and from timed runs.
  */
-import { assess, computeShare, fullOrder, hasTopK } from "../certify/assess.js";
+import { assess, computeShare, fullOrder, hasTopK, topKRecall } from "../certify/assess.js";
 import type { Certificate, Fingerprint } from "../certify/certificate.js";
 import { type Evaluation, evaluate, trecOrder } from "../eval/metrics.js";
 import type { Qrels } from "../eval/qrels.js";
@@ -42,6 +42,8 @@ export interface RuleReport {
   readonly pairsPerSecond: number | null;
   /** Share of queries whose first k documents are full depth's, in the same order. */
   readonly exactTopK: number;
+  /** Mean share of full depth's first k documents that are among the first k. */
+  readonly recallTopK: number;
   readonly k: number;
   /** Documents by the layer at which they stopped. */
   readonly exitHistogram: Readonly<Record<number, number>>;
@@ -106,6 +108,7 @@ export function ruleReport(
   let computeFraction = 0;
   let flops = 0;
   let exact = 0;
+  let recall = 0;
   let status: CertificateStatus | undefined;
   let holding = 0;
   for (const list of set.lists) {
@@ -118,7 +121,9 @@ export function ruleReport(
     for (const layer of result.exitLayers) exitHistogram[layer] = (exitHistogram[layer] ?? 0) + 1;
     computeFraction += computeShare(cost, list, result);
     flops += listFlops(cost, list.tokens, result.exitLayers);
-    if (hasTopK(result, fullOrder(list, set.layers), k)) exact++;
+    const full = fullOrder(list, set.layers);
+    if (hasTopK(result, full, k)) exact++;
+    recall += topKRecall(result, full, k);
   }
   const report: RuleReport = {
     rule: words,
@@ -127,6 +132,7 @@ export function ruleReport(
     wallFraction: wall?.fraction ?? null,
     pairsPerSecond: wall?.pairsPerSecond ?? null,
     exactTopK: exact / set.lists.length,
+    recallTopK: recall / set.lists.length,
     k,
     exitHistogram,
     ...(status && { certificate: { ...status, queries: holding } }),
