@@ -1,8 +1,17 @@
 /**
  * From what a caller asked for to what the engine runs: the exit rule, and the certificate behind it or why there is none.
  */
-import { type Certificate, mismatch, resolveCertificate, statement, type Wanted } from "./certify/certificate.js";
-import { spend } from "./certify/frontier.js";
+import {
+  type Certificate,
+  lossStatement,
+  mismatch,
+  resolveCertificate,
+  statement,
+  unlikeLists,
+  type Wanted,
+} from "./certify/certificate.js";
+import { lose, spend } from "./certify/frontier.js";
+import type { Loss } from "./certify/losses.js";
 import { MatryoshkaError } from "./errors.js";
 import type { ConfidenceRule, Rule } from "./exit/rule.js";
 import type { CertificateStatus, Exit } from "./types.js";
@@ -12,20 +21,31 @@ export interface ExitPlan {
   readonly rule: Rule;
   /** For `top-k` and `budget`: what is promised, or why nothing is. */
   readonly certificate?: CertificateStatus;
-  /** The certificate that holds, where one does. */
-  readonly holds?: Certificate;
+  /** The promise that holds, where one does. */
+  readonly holds?: Promised;
+}
+
+/** "The mean of what queries lose is at most `allowed`." */
+export interface Promised {
+  readonly statement: string;
+  readonly loss: Loss;
+  readonly k: number;
+  readonly allowed: number;
 }
 
 /**
  * Fills in an exit. Without a certificate that fits, `top-k` runs full depth and the status says why; `budget` needs
- * a calibration, because it spends by what was measured there. Throws `ERR_INVALID_ARGUMENT` where a budget
+ * a calibration, because it spends, or loses, by what was measured there. Throws `ERR_INVALID_ARGUMENT` where a budget
  * cannot be met.
  */
 export function planExit(exit: Exit, certificates: readonly Certificate[], wanted: Omit<Wanted, "k">): ExitPlan {
   if (exit.type === "full" || exit.type === "layer") return { rule: exit };
   if (exit.type === "confidence") return { rule: confidenceRule(exit, certificates, wanted) };
   const k = exit.k ?? 10;
-  if (exit.type === "budget") return budget(exit.compute, certificates, { ...wanted, k });
+  if (exit.type === "budget") {
+    if (exit.loss !== undefined) return lossBudget(exit.loss, certificates, { ...wanted, k });
+    return budget(exit.compute, certificates, { ...wanted, k });
+  }
   const { alpha, group, promise = "exact" } = exit;
   const request = {
     ...wanted,
@@ -35,9 +55,15 @@ export function planExit(exit: Exit, certificates: readonly Certificate[], wante
     ...(group !== undefined && { group }),
   };
   const resolution = resolveCertificate(certificates, request);
-  if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
+  if ("void" in resolution) return fullDepth(resolution.void);
   const { certificate, rule } = resolution;
-  return { rule, holds: certificate, certificate: { holds: true, statement: statement(certificate) } };
+  const said = statement(certificate);
+  const holds = { statement: said, loss: certificate.kind, k: certificate.k, allowed: certificate.alpha };
+  return { rule, holds, certificate: { holds: true, statement: said } };
+}
+
+function fullDepth(reasons: readonly string[]): ExitPlan {
+  return { rule: { type: "full" }, certificate: { holds: false, reasons } };
 }
 
 /**
@@ -51,7 +77,7 @@ function budget(compute: number, certificates: readonly Certificate[], wanted: W
   const request = { ...wanted, kind: "recall-top-k", candidates: 0 } as const;
   const own = resolveCertificate(measured, request);
   const resolution = "void" in own ? resolveCertificate(adopted, request) : own;
-  if ("void" in resolution) return { rule: { type: "full" }, certificate: { holds: false, reasons: resolution.void } };
+  if ("void" in resolution) return fullDepth(resolution.void);
   const { frontier, k, widths } = resolution.certificate;
   const { stake, loss } = spend(frontier!, compute);
   const source = measured.find((each) => each.frontier === frontier)!;
@@ -59,6 +85,36 @@ function budget(compute: number, certificates: readonly Certificate[], wanted: W
     `A budget of ${compute} of full depth promises nothing about the top ${k}; on its calibration queries (${source.dtype}, up to ${source.maxLength} tokens) it cost at most ${loss.toFixed(4)} of nDCG@${k}, judged by full depth's own scores.`,
   ];
   return { rule: { type: "budget", k, stake, exits: widths }, certificate: { holds: false, reasons } };
+}
+
+/** The budget rule at the largest stake whose mean loss is bounded by `loss`: a promise, so it needs a calibration of this very run. */
+function lossBudget(loss: number, certificates: readonly Certificate[], wanted: Wanted): ExitPlan {
+  const { k, candidates } = wanted;
+  const bounded = certificates.filter(
+    (each) => each.k === k && each.frontier?.some(({ bound }) => bound !== undefined),
+  );
+  if (bounded.length === 0)
+    return fullDepth([
+      `No calibration has bounded what stopping early loses of nDCG@${k}: run \`matryoshka calibrate --k ${k}\`, with a δ.`,
+    ]);
+  const resolution = resolveCertificate(bounded, { ...wanted, kind: "recall-top-k" });
+  if ("void" in resolution) return fullDepth(resolution.void);
+  const { certificate } = resolution;
+  // Under a budget short lists stop too, so none is exempt.
+  const unlike = unlikeLists(certificate, candidates);
+  const point = lose(certificate.frontier!, loss);
+  if (unlike !== undefined || point === undefined)
+    return fullDepth([
+      unlike
+        ? `Calibration for k = ${k}: ${unlike}.`
+        : `${certificate.n} calibration queries bound the loss of full depth alone by ${loss}: allow more, or calibrate on more.`,
+    ]);
+  const said = lossStatement(certificate, loss);
+  return {
+    rule: { type: "budget", k, stake: point.stake, exits: certificate.widths },
+    holds: { statement: said, loss: "ndcg", k, allowed: loss },
+    certificate: { holds: true, statement: said },
+  };
 }
 
 /** Thresholds at the layers asked for; scores are made comparable where a certificate of this very model knows all of them. */

@@ -91,7 +91,7 @@ function exit(exitLayers: readonly number[]): Check {
     full: [{}, []],
     layer: [{ layer: oneOf(exitLayers) }, ["layer"]],
     "top-k": [{ k, alpha: within(0, 1), group: text, promise: oneOf(["exact", "recall"]) }, []],
-    budget: [{ compute: within(0, 1), k }, ["compute"]],
+    budget: [{ compute: within(0, 1), loss: within(0, 1), k }, []],
     confidence: [{ thresholds: thresholdsOf(exitLayers), over: oneOf(["pair", "list"]), difficulty }, ["thresholds"]],
   };
   return (value, name) => {
@@ -100,6 +100,9 @@ function exit(exitLayers: readonly number[]): Check {
     oneOf(Object.keys(fields))(type, `${name}.type`);
     const [checks, required] = fields[type];
     checkFields(value, name, { type: () => {}, ...checks }, required);
+    const { compute, loss } = value as Partial<Record<"compute" | "loss", number>>;
+    if (type === "budget" && (compute === undefined) === (loss === undefined))
+      throw invalid("either compute or loss", name, value);
   };
 }
 

@@ -3,16 +3,16 @@
  */
 import { throwIfAborted } from "./abort.js";
 import { scoreBatches } from "./batches.js";
-import { fullOrder, isTopKExact, topKRecall } from "./certify/assess.js";
 import { Audit } from "./certify/audit.js";
 import type { Certificate } from "./certify/certificate.js";
+import { lossOf } from "./certify/losses.js";
 import { invalid } from "./check.js";
 import { Collector } from "./collector.js";
 import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
-import { replay } from "./exit/replay.js";
-import { checkRuleInputs, type ExitPlan, planExit } from "./exit-plan.js";
+import type { Rule } from "./exit/rule.js";
+import { checkRuleInputs, type ExitPlan, type Promised, planExit } from "./exit-plan.js";
 import { type Hashes, hashes } from "./fingerprint.js";
 import { inOrder } from "./in-order.js";
 import { unmarkedIds } from "./match-types.js";
@@ -85,7 +85,8 @@ export class Reranker {
   readonly #dtype: NativeOptions["dtype"];
   readonly #certificates: readonly Certificate[];
   readonly #auditRate: number | undefined;
-  readonly #audits = new Map<Certificate, Audit>();
+  /** By what was promised. */
+  readonly #audits = new Map<string, Audit>();
   #hashes: Promise<Hashes> | undefined;
   #closed = false;
 
@@ -295,7 +296,7 @@ export class Reranker {
     return this.#hashes;
   }
 
-  #nativePlan(rule: ExitPlan["rule"], { depth, layers, deadlineMs, firstStageScores }: ResolvedRerank): NativePlan {
+  #nativePlan(rule: Rule, { depth, layers, deadlineMs, firstStageScores }: ResolvedRerank): NativePlan {
     // A deadline ends the pass where it has scored, so every exit scores.
     const scored = deadlineMs === undefined ? layers : this.info.exitLayers.filter((layer) => layer <= depth);
     if (rule.type === "full" || rule.type === "layer") return { depth, layers: scored };
@@ -310,22 +311,20 @@ export class Reranker {
     return { depth: this.info.layers, layers: this.info.exitLayers };
   }
 
-  #audit(certificate: Certificate): Audit | undefined {
+  #audit({ statement, allowed }: Promised): Audit | undefined {
     if (this.#auditRate === undefined) return undefined;
-    const known = this.#audits.get(certificate);
+    const known = this.#audits.get(statement);
     if (known) return known;
-    const audit = new Audit({ alpha: certificate.alpha, rate: this.#auditRate });
-    this.#audits.set(certificate, audit);
+    const audit = new Audit({ alpha: allowed, rate: this.#auditRate });
+    this.#audits.set(statement, audit);
     return audit;
   }
 
-  /** What the rule would have lost of the first k results of the full pass that `collector` holds, as its certificate counts. */
-  #loss(rule: ExitPlan["rule"], { kind, k }: Certificate, { logits, estimates, units, tokens }: Collector): number {
+  /** What the rule would have lost on the full pass that `collector` holds. */
+  #loss(rule: Rule, { loss, k }: Promised, { logits, estimates, units, tokens }: Collector): number {
     const documents = Array.from(tokens, (_, i) => String(i));
     const list = { query: "", documents, tokens, scores: logits, estimates, units };
-    const { exitLayers } = this.info;
-    const [result, full] = [replay(rule, list, exitLayers), fullOrder(list, exitLayers)];
-    return kind === "exact-top-k" ? Number(!isTopKExact(result, full, k)) : 1 - topKRecall(result, full, k);
+    return lossOf(loss, rule, list, this.info.exitLayers, k);
   }
 
   async #run(pairs: Pairs, { plan, signal, deadlineMs, ...limits }: Run) {

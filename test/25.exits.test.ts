@@ -152,6 +152,51 @@ describe("a budget", () => {
     expect((await spend(1)).computeFraction).toBe(1);
   });
 
+  it("of loss promises it where calibration has bounded it, and runs full depth elsewhere", async () => {
+    const frontier = [
+      { stake: 0, compute: 1, loss: 0 },
+      { stake: 0.001, compute: 0.8, loss: 0.002, bound: 0.02 },
+      { stake: 0.1, compute: 0.3, loss: 0.05, bound: 0.1 },
+    ];
+    const ask = async (loss: number, k = 10, many = documents) => {
+      await using reranker = await open({ audit: 1 });
+      await reranker.rerank("w3", many, { ...options, exit: { type: "budget", loss, k } });
+      return (await reranker.rerank("w1", many, { ...options, exit: { type: "budget", loss, k } })).stats;
+    };
+    const why = (reason: RegExp) => ({ holds: false, reasons: [expect.stringMatching(reason)] });
+    await certify({ widths, frontier });
+    expect(await ask(0.02)).toMatchObject({
+      certificate: {
+        holds: true,
+        statement:
+          "For queries like the 100 it was calibrated on, the mean drop of nDCG@10, judged by full depth's own scores, is at most " +
+          "0.02, with 95 % confidence (δ = 0.05, n = 100, f32, sequences up to 32 tokens, lists of 5 to 100 candidates).",
+      },
+      audit: { audited: 2, alarm: false },
+    });
+    expect(await ask(0.01)).toMatchObject({
+      computeFraction: 1,
+      certificate: why(/^100 calibration queries bound the loss of full depth alone by 0.01: allow more/),
+    });
+    expect(await ask(0.02, 5)).toMatchObject({ computeFraction: 1, certificate: why(/nDCG@5: run .* --k 5/) });
+    expect(await ask(0.02, 10, documents.slice(0, 3))).toMatchObject({
+      ...{
+        computeFraction: 1,
+        certificate: why(/k = 10: it was made on lists of 5 to 100 candidates, this one has 3/),
+      },
+    });
+    await using reranker = await open();
+    const spent = async (loss: number) =>
+      (await reranker.rerank("w1", documents, { ...options, exit: { type: "budget", loss } })).stats.computeFraction;
+    expect(await spent(0.1)).toBeLessThan(await spent(0.02));
+    await certify({ widths, frontier, dtype: "bf16" });
+    expect(await ask(0.1)).toMatchObject({ computeFraction: 1, certificate: why(/made with dtype bf16/) });
+    for (const exit of [{ type: "budget" }, { type: "budget", compute: 0.5, loss: 0.1 }] as never[])
+      await expect(reranker.rerank("w1", documents, { ...options, exit })).rejects.toMatchObject({
+        ...{ code: "ERR_INVALID_ARGUMENT", message: expect.stringContaining("either compute or loss") },
+      });
+  });
+
   it("orders all documents together, by scores that whoever went on has in full and others as their list moved on", async () => {
     await certify({ widths });
     await using reranker = await open();

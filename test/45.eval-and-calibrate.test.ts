@@ -255,19 +255,13 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     // And eval replays what was certified, for every list it was made for.
     const { stdout } = await matryoshka([
       ...["eval", ...options, "--data", some.directory, "--run", some.run, "--depths", "4"],
-      ...[
-        "--exit",
-        "top-k:3:0.1",
-        "--exit",
-        "budget:0.9:3",
-        "--exit",
-        "recall-top-k:3:0.1",
-        "--timed-queries",
-        "0",
-        "--json",
-      ],
+      ...["top-k:3:0.1", "budget:0.9:3", "recall-top-k:3:0.1", "budget-loss:0.3:3"].flatMap((rule) => ["--exit", rule]),
+      ...["--timed-queries", "0", "--json"],
     ]);
-    const [topK, budget, most] = (JSON.parse(stdout) as Report).rules;
+    const [topK, budget, most, loss] = (JSON.parse(stdout) as Report).rules;
+    expect(loss!.certificate).toMatchObject({
+      ...{ holds: true, queries: 100, statement: expect.stringMatching(/drop of nDCG@3.*at most 0.3,/) },
+    });
     expect(most).toMatchObject({
       k: 3,
       certificate: { holds: true, statement: expect.stringContaining("at least 90 %") },

@@ -12,6 +12,7 @@ import {
   binomialPValue,
   hoeffdingBentkusPValue,
   logBinomialCdf,
+  meanBound,
 } from "../lib/certify/pvalues.js";
 import { Random } from "../lib/eval/random.js";
 import { handmade, synthetic } from "./synthetic.js";
@@ -141,6 +142,40 @@ describe("the betting p-value", () => {
     expect(bettingPValue([], 0.05)).toBe(1);
     expect(bettingPValue([1, 1, 1], 0.05)).toBe(1);
     expect(bettingPValue(new Float64Array(200), 0.05)).toBeLessThan(bettingPValue(new Float64Array(100), 0.05));
+  });
+});
+
+describe("the bound of a mean", () => {
+  // Nine losses in ten are zero, the tenth anything up to 0.4: a mean of 0.02.
+  const losses = (random: Random, n: number) =>
+    Float64Array.from({ length: n }, () => (random.uniform() < 0.9 ? 0 : 0.4 * random.uniform()));
+  const misses = (bound: (losses: Float64Array) => number): number => {
+    const random = new Random("mean bound");
+    let missed = 0;
+    for (let r = 0; r < 500; r++) if (bound(losses(random, 200)) < 0.02) missed++;
+    return missed / 500;
+  };
+
+  it("is below the mean with probability at most δ, and near it with enough losses", () => {
+    expect(misses((each) => meanBound(each, 0.1))).toBeLessThanOrEqual(0.1 + 3 * Math.sqrt((0.1 * 0.9) / 500));
+    expect(
+      misses((each) => each.reduce((a, b) => a + b) / each.length),
+      "the mean itself",
+    ).toBeGreaterThan(0.4);
+    expect(
+      misses((each) => meanBound([...each].sort(), 0.1)),
+      "losses in their own order",
+    ).toBeGreaterThan(0.2);
+    const many = meanBound(losses(new Random("many"), 5000), 0.05);
+    expect(many).toBeGreaterThan(0.02);
+    expect(many).toBeLessThan(0.026);
+  });
+
+  it("needs losses to say anything, and a few hundred to say much", () => {
+    expect(meanBound([], 0.05)).toBe(1);
+    expect(meanBound(new Float64Array(61), 0.05)).toBeLessThan(0.051);
+    expect(meanBound(new Float64Array(317), 0.05)).toBeLessThan(0.0101);
+    expect(meanBound([1, 1, 1, 1], 0.05)).toBe(1);
   });
 });
 

@@ -16,8 +16,9 @@ import {
   recallWeights,
 } from "../lib/certify/crc.js";
 import { criticalScales, documentScales } from "../lib/certify/critical-scale.js";
-import { type FrontierPoint, frontier, spend } from "../lib/certify/frontier.js";
+import { type FrontierPoint, frontier, lose, spend } from "../lib/certify/frontier.js";
 import { groupScales, scaleAt } from "../lib/certify/groups.js";
+import { lossOf } from "../lib/certify/losses.js";
 import { nearDuplicates, normalize } from "../lib/certify/near-duplicates.js";
 import { marginalIndex, pacIndex, queriesNeeded, queriesNeededMarginal } from "../lib/certify/order-statistic.js";
 import { splitQueries } from "../lib/certify/split.js";
@@ -678,7 +679,7 @@ describe("budgets", () => {
   let points: FrontierPoint[];
   beforeAll(() => {
     first = { ...pool, lists: pool.lists.slice(0, 150) };
-    points = frontier(first, exits, K, cost);
+    points = frontier(first, exits, K, cost, 0.1);
   });
   const rule = (stake: number) => ({ type: "budget", k: K, stake, exits }) as const;
 
@@ -697,6 +698,29 @@ describe("budgets", () => {
       expect(point.loss).toBeGreaterThan(points[i]!.loss - 1e-3);
     });
     expect(assess(first, rule(0), K, cost).computeFraction).toBe(1);
+  });
+
+  it("bound what they lose, and keep the bound on other queries", () => {
+    const rest = pool.lists.slice(150);
+    for (const allowed of [0.03, 0.06, 0.15]) {
+      const point = lose(points, allowed)!;
+      expect(point.loss).toBeLessThan(point.bound!);
+      expect(point.bound).toBeLessThanOrEqual(allowed);
+      const lost = rest.map((list) => lossOf("ndcg", rule(point.stake), list, pool.layers, K));
+      expect(lost.reduce((a, b) => a + b) / rest.length).toBeLessThanOrEqual(allowed);
+    }
+    expect(lose(points, 0.03)!.compute).toBeGreaterThan(lose(points, 0.15)!.compute);
+    expect(lose(points, 0.001)).toBeUndefined();
+    expect(frontier({ ...first, lists: first.lists.slice(0, 5) }, exits, K, cost, null)[1]).not.toHaveProperty("bound");
+  });
+
+  it("go no further than the first stake that is not bounded", () => {
+    const point = (stake: number, bound?: number) => ({ stake, compute: 0.5, loss: 0, ...(bound && { bound }) });
+    const dip = [point(0), point(0.1, 0.02), point(0.2, 0.04), point(0.3, 0.02)];
+    expect(lose(dip, 0.03)).toEqual(dip[1]);
+    expect(lose(dip, 0.05)).toEqual(dip[3]);
+    expect(lose([...dip].reverse(), 0.03)).toEqual(dip[1]);
+    expect(lose([point(0), point(0.1)], 0.5)).toBeUndefined();
   });
 
   it("buy the smallest stake that is cheap enough, and say what it lost at most", () => {

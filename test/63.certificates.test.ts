@@ -145,6 +145,7 @@ describe("a certificate", () => {
       ["createdFrom", 3],
       ["frontier", 7],
       ["frontier", [{ stake: "x", compute: 0.5, loss: 0 }]],
+      ["frontier", [{ stake: 0.1, compute: 0.5, loss: 0, bound: 2 }]],
     ];
     for (const [field, value] of damage) {
       expect(() => parseCertificates([{ ...certificate, [field]: value }], "matryoshka.json"), field).toThrow(

@@ -108,7 +108,7 @@ export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibr
     ...(options.groupOf && { groups: groupTable(queries, cal.lists.map(options.groupOf), choose) }),
     createdFrom,
     computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
-    frontier: frontier(cal, exits, k, cost),
+    frontier: frontier(cal, exits, k, cost, delta),
   };
   return { feasible: true, certificate, split };
 }

@@ -112,12 +112,18 @@ export function mismatch(certificate: Certificate, wanted: Wanted): string | und
       return `it was made with ${names[key]} ${certificate[key]}, this run has ${wanted[key]}`;
     }
   }
+  return wanted.candidates > certificate.k ? unlikeLists(certificate, wanted.candidates) : undefined;
+}
+
+/** Why a list of this length is unlike those of calibration, or undefined. */
+export function unlikeLists(certificate: Certificate, candidates: number): string | undefined {
   const { min, max } = certificate.candidates;
-  if (wanted.candidates > certificate.k && (wanted.candidates < min || wanted.candidates > max)) {
-    const range = min === max ? String(max) : `${min} to ${max}`;
-    return `it was made on lists of ${range} candidates, this one has ${wanted.candidates}`;
-  }
-  return undefined;
+  if (candidates >= min && candidates <= max) return undefined;
+  return `it was made on lists of ${lengths(certificate)} candidates, this one has ${candidates}`;
+}
+
+function lengths({ candidates: { min, max } }: Certificate): string {
+  return min === max ? String(max) : `${min} to ${max}`;
 }
 
 function noGroup({ groups }: Certificate, group: string): string {
@@ -127,17 +133,27 @@ function noGroup({ groups }: Certificate, group: string): string {
 
 /** The promise in one sentence of plain English. */
 export function statement(certificate: Certificate): string {
-  const { kind, k, alpha, delta, n, dtype, maxLength, candidates } = certificate;
-  const lists = candidates.min === candidates.max ? `${candidates.max}` : `${candidates.min} to ${candidates.max}`;
+  const { kind, k, alpha } = certificate;
   const first = k === 1 ? "first result" : `first ${k} results`;
   const promise =
     kind === "exact-top-k"
       ? `the ${first} ${k === 1 ? "is" : "are"} exactly what full depth gives, except in at most ${percent(alpha)} of queries`
       : `at least ${percent(1 - alpha)} of full depth's ${first}, on the mean of queries, come first, in its order, with its scores`;
+  return sentence(certificate, promise, `α = ${alpha}, `);
+}
+
+/** What a budget of loss promises, in one sentence. */
+export function lossStatement(certificate: Certificate, loss: number): string {
+  const drop = `the mean drop of nDCG@${certificate.k}, judged by full depth's own scores, is at most ${loss}`;
+  return sentence(certificate, drop, "");
+}
+
+function sentence(certificate: Certificate, promise: string, target: string): string {
+  const { delta, n, dtype, maxLength } = certificate;
   const sure = delta === null ? "on average over calibrations" : `with ${percent(1 - delta)} confidence`;
   return (
-    `For queries like the ${n} it was calibrated on, ${promise}, ${sure} (α = ${alpha}, δ = ${delta ?? "none"}, ` +
-    `n = ${n}, ${dtype}, sequences up to ${maxLength} tokens, lists of ${lists} candidates).`
+    `For queries like the ${n} it was calibrated on, ${promise}, ${sure} (${target}δ = ${delta ?? "none"}, ` +
+    `n = ${n}, ${dtype}, sequences up to ${maxLength} tokens, lists of ${lengths(certificate)} candidates).`
   );
 }
 
@@ -191,8 +207,14 @@ export function parseCertificates(value: unknown, where: string): Certificate[] 
     const fine =
       points === undefined ||
       (Array.isArray(points) &&
-        points.every((p) => number(p?.stake, 0, 1) && number(p?.compute, 0, 1.001) && number(p?.loss, 0, 1)));
-    need("frontier", fine, "a list of { stake, compute, loss }");
+        points.every(
+          (p) =>
+            number(p?.stake, 0, 1) &&
+            number(p?.compute, 0, 1.001) &&
+            number(p?.loss, 0, 1) &&
+            (p?.bound === undefined || number(p.bound, 0, 1)),
+        ));
+    need("frontier", fine, "a list of { stake, compute, loss, bound }");
     return entry as Certificate;
   });
 }

@@ -2,12 +2,13 @@
  * What the budget rule costs and loses by its stake, measured on calibration queries: how a budget finds its stake.
  */
 import { MatryoshkaError } from "../errors.js";
-import { discounts, gains } from "../exit/budget.js";
 import type { CostShape } from "../exit/cost.js";
 import { replay } from "../exit/replay.js";
 import type { ExitHead } from "../exit/rule.js";
-import { column, ranked, type TrajectorySet } from "../exit/trajectory.js";
+import { column, type TrajectorySet } from "../exit/trajectory.js";
 import { computeShare } from "./assess.js";
+import { ndcgLoss } from "./losses.js";
+import { meanBound } from "./pvalues.js";
 
 export interface FrontierPoint {
   readonly stake: number;
@@ -15,6 +16,8 @@ export interface FrontierPoint {
   readonly compute: number;
   /** Mean drop of nDCG@k there, judged by the gains that full depth's own scores stand for: no label is read. */
   readonly loss: number;
+  /** The mean drop on queries like those of CAL is no larger, with confidence 1 − δ. Absent where δ is null. */
+  readonly bound?: number;
 }
 
 /** From where hardly anybody stops to where nearly everybody does. */
@@ -22,31 +25,34 @@ const SMALLEST = 1e-6;
 const LARGEST = 0.1;
 const POINTS = 26;
 
-/** Measured on CAL over a grid of stakes, dearest first: the first one, 0, is full depth. */
-export function frontier(cal: TrajectorySet, exits: readonly ExitHead[], k: number, cost: CostShape): FrontierPoint[] {
+/**
+ * Measured on CAL, whose order must not depend on scores, over a grid of stakes, dearest first: the first one, 0, is full
+ * depth.
+ */
+export function frontier(
+  cal: TrajectorySet,
+  exits: readonly ExitHead[],
+  k: number,
+  cost: CostShape,
+  delta: number | null,
+): FrontierPoint[] {
   const ratio = (LARGEST / SMALLEST) ** (1 / (POINTS - 1));
   const stakes = Array.from({ length: POINTS }, (_, i) => SMALLEST * ratio ** i);
   const measured = stakes.map((stake): FrontierPoint => {
     const rule = { type: "budget", k, stake, exits } as const;
-    let [compute, loss] = [0, 0];
-    for (const list of cal.lists) {
+    let [compute, lost] = [0, 0];
+    const losses = cal.lists.map((list) => {
       const result = replay(rule, list, cal.layers);
       compute += computeShare(cost, list, result);
-      loss += ownLoss(column(list, cal.layers.length, cal.layers.length - 1), result.order, k);
-    }
-    return { stake, compute: compute / cal.lists.length, loss: loss / cal.lists.length };
+      const loss = ndcgLoss(column(list, cal.layers.length, cal.layers.length - 1), result, k);
+      lost += loss;
+      return loss;
+    });
+    const n = losses.length;
+    const bound = delta === null ? {} : { bound: meanBound(losses, delta) };
+    return { stake, compute: compute / n, loss: lost / n, ...bound };
   });
   return [{ stake: 0, compute: 1, loss: 0 }, ...measured];
-}
-
-/** 1 − nDCG@k of `order` with the gains of `finals`, full depth's scores. */
-function ownLoss(finals: Float32Array, order: Uint32Array, k: number): number {
-  const gain = gains(Float64Array.from(finals));
-  const discount = discounts(k);
-  const dcg = (ranking: Uint32Array) =>
-    discount.reduce((sum, each, rank) => sum + (rank < ranking.length ? each * gain[ranking[rank]!]! : 0), 0);
-  const ideal = dcg(ranked(finals));
-  return ideal > 0 ? Math.max(0, 1 - dcg(order) / ideal) : 0;
 }
 
 /** What a budget buys. */
@@ -74,4 +80,14 @@ export function spend(points: readonly FrontierPoint[], budget: number): Spendin
   const a = sorted[within - 1];
   if (!a) return b;
   return { stake: a.stake + ((a.compute - budget) / (a.compute - b.compute)) * (b.stake - a.stake), loss: b.loss };
+}
+
+/**
+ * The largest stake whose mean loss, and that of all smaller ones, is bounded by `loss`: tests in a fixed sequence, so that the
+ * bound holds with confidence 1 − δ for the one that is chosen. Undefined where only full depth loses so little.
+ */
+export function lose(points: readonly FrontierPoint[], loss: number): FrontierPoint | undefined {
+  const sorted = points.filter(({ stake }) => stake > 0).sort((a, b) => a.stake - b.stake);
+  const beyond = sorted.findIndex(({ bound = 1 }) => bound > loss);
+  return sorted[beyond < 0 ? sorted.length - 1 : beyond - 1];
 }

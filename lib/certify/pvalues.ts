@@ -78,3 +78,15 @@ export function bettingPValue(losses: ArrayLike<number>, epsilon: number, delta 
   }
   return Math.exp(-best);
 }
+
+/** Candidates of `meanBound`, from the largest down, each 2 % below the one before. */
+const BOUNDS = Array.from({ length: 400 }, (_, i) => 1.02 ** -i);
+
+/**
+ * An upper bound of the mean of losses in [0, 1], with confidence 1 − δ: the smallest ε of a grid such that the betting test
+ * rejects "the mean is above ε" there and everywhere above. The order of `losses` must be fixed without looking at them.
+ */
+export function meanBound(losses: ArrayLike<number>, delta: number): number {
+  const missed = BOUNDS.findIndex((epsilon) => bettingPValue(losses, epsilon, delta) > delta);
+  return missed === 0 ? 1 : BOUNDS[(missed < 0 ? BOUNDS.length : missed) - 1]!;
+}

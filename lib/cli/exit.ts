@@ -6,9 +6,10 @@ import { UsageError } from "./command.js";
 
 /** Of `--exit`, for the commands' help. */
 export const EXIT_HELP = `full; layer:8 (everybody stops there); top-k:10 or top-k:10:0.05 (k, α: the model's
-                     certificate); recall-top-k:10:0.05 (α of the first 10 may be lost); budget:0.5 (mean share of full compute); confidence:4=0.9,8=0.95
-                     (thresholds by layer) or confidence-list:…, either with :0.2 (also whom the first
-                     stage settled: difficulty below 0.2) or :0.2:10 (at its rank 10)`;
+                     certificate); recall-top-k:10:0.05 (α of the first 10 may be lost); budget:0.5 (mean share of
+                     full compute) or budget-loss:0.02 (mean drop of nDCG), either with :10 (k);
+                     confidence:4=0.9,8=0.95 (thresholds by layer) or confidence-list:…, either with :0.2
+                     (also whom the first stage settled: difficulty below 0.2) or :0.2:10 (at its rank 10)`;
 
 const number = (word: string | undefined) =>
   word !== undefined && /^\d+(\.\d+)?$/.test(word) ? Number(word) : undefined;
@@ -41,8 +42,12 @@ export function parseExit(words: string): Exit {
       if (a !== undefined && (second === undefined || b !== undefined))
         return { ...exit, k: a, ...(b !== undefined && { alpha: b }) };
     }
-    if (type === "budget" && a !== undefined && (second === undefined || b !== undefined))
-      return { type, compute: a, ...(b !== undefined && { k: b }) };
+    if ((type === "budget" || type === "budget-loss") && a !== undefined && (second === undefined || b !== undefined))
+      return {
+        type: "budget",
+        ...(type === "budget" ? { compute: a } : { loss: a }),
+        ...(b !== undefined && { k: b }),
+      };
   }
   throw new UsageError(`--exit needs one of ${EXIT_HELP.replace(/\s+/g, " ")}; got ${JSON.stringify(words)}`);
 }
