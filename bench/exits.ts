@@ -27,6 +27,7 @@ const RULES: Readonly<Record<string, string>> = {
   "budget .40": "budget:0.4:10",
   "budget .35": "budget:0.35:10",
   "loss .012": "budget-loss:0.012:10",
+  "loss .015": "budget-loss:0.015:10",
   "loss .02": "budget-loss:0.02:10",
   "confidence > .90": sure(0.9),
   "confidence > .98": sure(0.98),

@@ -21,9 +21,9 @@ export interface FrontierPoint {
 }
 
 /** From where hardly anybody stops to where nearly everybody does. */
-const SMALLEST = 1e-6;
-const LARGEST = 0.1;
-const POINTS = 26;
+const SMALLEST = 2e-6;
+const LARGEST = 0.02;
+const POINTS = 36;
 
 /**
  * Measured on CAL, whose order must not depend on scores, over a grid of stakes, dearest first: the first one, 0, is full
