@@ -76,7 +76,7 @@ export type CertificateStatus =
 
 /** Evidence on whether certificates hold on this traffic; see `docs/certificates.md`. */
 export interface AuditReport {
-  /** Queries that also ran at full depth, and those that lost any of the first k results, or their order. */
+  /** Queries that also ran at full depth, and those of them that would have lost anything, in the promise's terms. */
   readonly audited: number;
   readonly failures: number;
   /** Wealth of the bets against the certificate, now and at its highest. */
