@@ -312,7 +312,8 @@ export class Reranker {
   }
 
   #audit({ statement, allowed }: Promised): Audit | undefined {
-    if (this.#auditRate === undefined) return undefined;
+    // A promise that everything may be lost cannot fail.
+    if (this.#auditRate === undefined || allowed >= 1) return undefined;
     const known = this.#audits.get(statement);
     if (known) return known;
     const audit = new Audit({ alpha: allowed, rate: this.#auditRate });

@@ -185,6 +185,8 @@ describe("a budget", () => {
         certificate: why(/k = 10: it was made on lists of 5 to 100 candidates, this one has 3/),
       },
     });
+    expect(await ask(1)).toMatchObject({ certificate: { holds: true } });
+    expect(await ask(1)).not.toHaveProperty("audit");
     await using reranker = await open();
     const spent = async (loss: number) =>
       (await reranker.rerank("w1", documents, { ...options, exit: { type: "budget", loss } })).stats.computeFraction;
