@@ -56,7 +56,7 @@ const certificates = (directory: string) =>
   JSON.parse(readFileSync(join(directory, "matryoshka.json"), "utf8")) as {
     exitLayers: number[];
     provenance: unknown;
-    certificates?: { k: number; alpha: number; delta: number | null; groups?: object }[];
+    certificates?: { kind: string; k: number; alpha: number; delta: number | null; groups?: object }[];
   };
 
 describe.concurrent("eval", { timeout: 180_000 }, () => {
