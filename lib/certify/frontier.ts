@@ -22,8 +22,8 @@ export interface FrontierPoint {
 
 /** From where hardly anybody stops to where nearly everybody does. */
 const SMALLEST = 2e-6;
-const LARGEST = 0.02;
-const POINTS = 36;
+const RATIO = 1.3;
+const POINTS = 42;
 
 /**
  * Measured on CAL, whose order must not depend on scores, over a grid of stakes, dearest first: the first one, 0, is full
@@ -36,8 +36,7 @@ export function frontier(
   cost: CostShape,
   delta: number | null,
 ): FrontierPoint[] {
-  const ratio = (LARGEST / SMALLEST) ** (1 / (POINTS - 1));
-  const stakes = Array.from({ length: POINTS }, (_, i) => SMALLEST * ratio ** i);
+  const stakes = Array.from({ length: POINTS }, (_, i) => SMALLEST * RATIO ** i);
   const measured = stakes.map((stake): FrontierPoint => {
     const rule = { type: "budget", k, stake, exits } as const;
     let [compute, lost] = [0, 0];
