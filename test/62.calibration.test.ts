@@ -499,7 +499,7 @@ describe("the whole calibration", () => {
     });
     expect(split.train.length + split.cal.length).toBe(160);
     // One calibration in ten may fall short; on the mean of several none of that is left.
-    const exact = [1, 2, 3, 4, 5, 6].map((seed) => {
+    const exact = [1, 2, 3, 4].map((seed) => {
       const made = calibrate(synthetic({ lists: 160, m: 40, seed: `whole ${seed}` }), options);
       if (!made.feasible) throw new Error(made.reason);
       const { widths, scale, computeFraction } = made.certificate;
@@ -513,7 +513,7 @@ describe("the whole calibration", () => {
 
   it("promises recall for less, and keeps it on unseen queries", () => {
     const target = { ...options, alpha: 0.03, shape: exits };
-    const made = ([1, 2, 3, 4] as const).map((seed) => {
+    const made = [1, 2].map((seed) => {
       const fresh = synthetic({ lists: 120, m: 40, seed: `recall ${seed}` });
       const [exact, recall] = (["exact-top-k", "recall-top-k"] as const).map((kind) => {
         const result = calibrate(fresh, { ...target, kind });
@@ -532,13 +532,16 @@ describe("the whole calibration", () => {
       feasible: false,
       needed: queriesNeededForRisk(0.03, 0.1),
     });
-    const grouped = calibrate(pool, {
-      ...{ ...target, kind: "recall-top-k" },
-      groupOf: ({ query }) => (Number(query.slice(1)) < 550 ? "many" : "few"),
-    });
+    const grouped = calibrate(
+      { ...pool, lists: pool.lists.slice(0, 200) },
+      {
+        ...{ ...target, kind: "recall-top-k" },
+        groupOf: ({ query }) => (Number(query.slice(1)) < 150 ? "many" : "few"),
+      },
+    );
     if (!grouped.feasible) throw new Error(grouped.reason);
     expect(grouped.certificate.groups).toEqual({
-      many: { n: 550, scale: expect.any(Number) },
+      many: { n: 150, scale: expect.any(Number) },
       few: { n: 50, scale: null },
     });
   });
