@@ -102,12 +102,11 @@ function lossBudget(loss: number, certificates: readonly Certificate[], wanted: 
   const { certificate } = resolution;
   // Under a budget short lists stop too, so none is exempt.
   const unlike = unlikeLists(certificate, candidates);
+  if (unlike !== undefined) return fullDepth([`Calibration for k = ${k}: ${unlike}.`]);
   const point = lose(certificate.frontier!, loss);
-  if (unlike !== undefined || point === undefined)
+  if (!point)
     return fullDepth([
-      unlike
-        ? `Calibration for k = ${k}: ${unlike}.`
-        : `${certificate.n} calibration queries bound the loss of full depth alone by ${loss}: allow more, or calibrate on more.`,
+      `${certificate.n} calibration queries bound the loss of full depth alone by ${loss}: allow more, or calibrate on more.`,
     ]);
   const said = lossStatement(certificate, loss);
   return {

@@ -50,8 +50,8 @@ export type Exit =
   /**
    * A document stops, wherever it ranks, once scoring it deeper is not expected to improve nDCG@k by much. How much was measured
    * in calibration: so that a mean share `compute` of full depth's FLOPs is spent, which promises nothing; or so that the mean
-   * drop of nDCG@k, judged by full depth's own scores, is at most `loss`, with the calibration's confidence; full depth runs where none has bounded it.
-   * `k` defaults to 10.
+   * drop of nDCG@k, judged by full depth's own scores, is at most `loss`, with the calibration's confidence; full depth runs
+   * where none has bounded it. `k` defaults to 10.
    */
   | { readonly type: "budget"; readonly compute: number; readonly loss?: never; readonly k?: number }
   | { readonly type: "budget"; readonly loss: number; readonly compute?: never; readonly k?: number }

@@ -5,13 +5,13 @@ import { describe, expect, it } from "vitest";
 import { Audit } from "../lib/certify/audit.js";
 import { Random } from "../lib/eval/random.js";
 
-/** Share of audits that alarm within `queries`, at a true failure rate. */
-function alarms(rate: number, queries: number, reps: number, delta = 0.1): number {
+/** Share of audits that alarm within `queries`, a share `rate` of which lose `lost` each. */
+function alarms(rate: number, queries: number, reps: number, lost = 1): number {
   const random = new Random(`audit ${rate}`);
   let alarmed = 0;
   for (let r = 0; r < reps; r++) {
-    const audit = new Audit({ alpha: 0.05, delta, seed: r });
-    for (let i = 0; i < queries; i++) audit.record(random.uniform() < rate ? 1 : 0);
+    const audit = new Audit({ alpha: 0.05, delta: 0.1, seed: r });
+    for (let i = 0; i < queries; i++) audit.record(random.uniform() < rate ? lost : 0);
     if (audit.state().alarm) alarmed++;
   }
   return alarmed / reps;
@@ -30,18 +30,8 @@ describe("the audit", () => {
 
   it("watches a promise of recall by the shares that are lost", () => {
     // Half of all queries lose a tenth of their first k: 5 % on the mean, just what was promised; then two tenths.
-    const alarm = (lost: number, queries: number): number => {
-      const random = new Random(`recall ${lost}`);
-      let alarmed = 0;
-      for (let r = 0; r < 100; r++) {
-        const audit = new Audit({ alpha: 0.05, delta: 0.1, seed: r });
-        for (let i = 0; i < queries; i++) audit.record(random.uniform() < 0.5 ? lost : 0);
-        if (audit.state().alarm) alarmed++;
-      }
-      return alarmed / 100;
-    };
-    expect(alarm(0.1, 2000)).toBeLessThanOrEqual(0.1);
-    expect(alarm(0.2, 500)).toBeGreaterThan(0.9);
+    expect(alarms(0.5, 2000, 100, 0.1)).toBeLessThanOrEqual(0.1);
+    expect(alarms(0.5, 500, 100, 0.2)).toBeGreaterThan(0.9);
   });
 
   it("exposes a fixed-sample test that is looked at after every query", () => {

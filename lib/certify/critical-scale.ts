@@ -87,6 +87,11 @@ export function documentScales(
   );
 }
 
+/** t of a list, from those of its true top k: at this scale it loses nobody. */
+export function criticalScale(scales: ArrayLike<number>): number {
+  return Array.from(scales).reduce((most, scale) => Math.max(most, scale), 0);
+}
+
 /** t_q of every list for one k: [lists] float32. */
 export function criticalScales(
   exits: readonly ExitHead[],
@@ -94,9 +99,5 @@ export function criticalScales(
   layers: readonly number[],
   k: number,
 ): Float32Array {
-  return Float32Array.from(lists, (list) =>
-    documentScales(exits, list, layers, [k])
-      .get(k)!
-      .reduce((max, scale) => Math.max(max, scale), 0),
-  );
+  return Float32Array.from(lists, (list) => criticalScale(documentScales(exits, list, layers, [k]).get(k)!));
 }

@@ -39,17 +39,15 @@ export function frontier(
   const stakes = Array.from({ length: POINTS }, (_, i) => SMALLEST * RATIO ** i);
   const measured = stakes.map((stake): FrontierPoint => {
     const rule = { type: "budget", k, stake, exits } as const;
-    let [compute, lost] = [0, 0];
+    let compute = 0;
     const losses = cal.lists.map((list) => {
       const result = replay(rule, list, cal.layers);
       compute += computeShare(cost, list, result);
-      const loss = ndcgLoss(column(list, cal.layers.length, cal.layers.length - 1), result, k);
-      lost += loss;
-      return loss;
+      return ndcgLoss(column(list, cal.layers.length, cal.layers.length - 1), result, k);
     });
     const n = losses.length;
-    const bound = delta === null ? {} : { bound: meanBound(losses, delta) };
-    return { stake, compute: compute / n, loss: lost / n, ...bound };
+    const loss = losses.reduce((sum, each) => sum + each, 0) / n;
+    return { stake, compute: compute / n, loss, ...(delta !== null && { bound: meanBound(losses, delta) }) };
   });
   return [{ stake: 0, compute: 1, loss: 0 }, ...measured];
 }

@@ -3,6 +3,7 @@
  */
 import type { Certificate } from "./certificate.js";
 import { crcScale, queriesNeededForRisk, rcpsScale, type WeightedScales } from "./crc.js";
+import { criticalScale } from "./critical-scale.js";
 import { scaleAt } from "./groups.js";
 import { queriesNeeded, queriesNeededMarginal } from "./order-statistic.js";
 
@@ -20,8 +21,8 @@ export function scaleFor(
   delta: number | null,
 ): number | undefined {
   if (kind === "exact-top-k") {
-    const worst = queries.map(({ scales }) => Array.from(scales).reduce((most, scale) => Math.max(most, scale), 0));
-    return scaleAt(worst, alpha, delta ?? undefined);
+    const scales = queries.map((query) => criticalScale(query.scales));
+    return scaleAt(scales, alpha, delta ?? undefined);
   }
   const scale = delta === null ? crcScale(queries, alpha) : rcpsScale(queries, alpha, delta);
   return Number.isFinite(scale) ? scale : undefined;

@@ -32,10 +32,10 @@ export const calibration: Command = {
   help: `Usage: matryoshka calibrate (--data DIR --run FILE.trec | --pairs FILE.jsonl) [options]
 
 Scores the candidates of many queries at every layer, fits an exit rule on some queries, and finds on the others how
-careful the rule must be so that the first k results are exactly full depth's except in a share α of queries (or so that of
-full depth's first k a share α is lost, on the mean of queries), with confidence 1 − δ. The certificate goes into the model's matryoshka.json. No relevance labels are read. Choose k, α and δ
-before looking at any result; every certificate holds on its own (for several to hold all at once, divide δ by their
-number).
+careful the rule must be so that the first k results are exactly full depth's except in a share α of queries (or so that
+of full depth's first k a share α is lost, on the mean of queries), with confidence 1 − δ. The certificate goes into the
+model's matryoshka.json. No relevance labels are read. Choose k, α and δ before looking at any result; every certificate
+holds on its own (for several to hold all at once, divide δ by their number).
 
 ${CANDIDATES_HELP}
   --promise WHAT     exact: all of the first k, in all queries but a share α; recall: all but a share α of the first k,
