@@ -5,7 +5,7 @@
  * Reads BEIR directories under ../shared/data/eval; a killed run goes on.
  */
 import { parseArgs } from "node:util";
-import { type CalibrateOptions, type Calibration, calibrate } from "../dist/certify/calibrate.js";
+import { type Calibration, calibrator, type Target } from "../dist/certify/calibrate.js";
 import { statement } from "../dist/certify/certificate.js";
 import { addCertificates } from "../dist/certify/write.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
@@ -14,26 +14,26 @@ import { type Dtype, Reranker } from "../dist/index.js";
 import { calibrationLists, MAX_LENGTH, missingSets, scored } from "./sets.js";
 
 /** 1 % needs 299 calibration queries for a δ of 5 %, and 99 for a promise that holds on average over calibrations. */
-export const TARGETS = [
+const TARGETS: readonly Target[] = [
   ...[1, 3, 5, 10, 20].map((k) => ({ k, alpha: 0.05, delta: 0.05 })),
   { k: 10, alpha: 0.1, delta: 0.05 },
   { k: 10, alpha: 0.01, delta: null },
   ...[5, 10, 20].map((k) => ({ kind: "recall-top-k" as const, k, alpha: 0.05, delta: 0.05 })),
-] as const;
+];
 
-/** Calibrates every target on the pool's trajectories. */
+/** Calibrates targets on the pool's trajectories. */
 export async function calibrations(
   reranker: Reranker,
   dtype: Dtype,
   store: string | undefined,
+  targets: readonly Target[] = TARGETS,
 ): Promise<{ set: TrajectorySet; made: Calibration[] }> {
   const lists = await calibrationLists();
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const set = await scored(reranker, lists, `calibration-${dtype}`, conditions, store);
   const print = await fingerprint(reranker.info.directory, conditions);
   const createdFrom = `${lists.length} training queries of NFCorpus and SciFact with BM25's first 100; no labels`;
-  const options: Omit<CalibrateOptions, "k" | "alpha"> = { fingerprint: print, cost: reranker.info, createdFrom };
-  return { set, made: TARGETS.map((target) => calibrate(set, { ...options, ...target })) };
+  return { set, made: targets.map(calibrator(set, { fingerprint: print, cost: reranker.info, createdFrom })) };
 }
 
 async function main(): Promise<void> {

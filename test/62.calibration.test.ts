@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { assess, fullOrder, isTopKExact } from "../lib/certify/assess.js";
-import { type CalibrateOptions, calibrate } from "../lib/certify/calibrate.js";
+import { type CalibrateOptions, calibrate, calibrator } from "../lib/certify/calibrate.js";
 import { fitCompensation } from "../lib/certify/compensation.js";
 import {
   crcScale,
@@ -509,6 +509,21 @@ describe("the whole calibration", () => {
     });
     expect(exact.reduce((a, b) => a + b) / exact.length).toBeGreaterThan(0.9);
     expect(calibrate(synthetic({ lists: 160, m: 40, seed: "whole" }), options)).toEqual(result);
+  });
+
+  it("makes of several promises from one pool what each would be alone", () => {
+    const few = synthetic({ lists: 70, m: 30, seed: "shared" });
+    // The last one needs a larger share of the queries for CAL, so a split and a fit of its own.
+    const targets = [
+      { k: K, alpha: 0.1, delta: 0.1 },
+      { kind: "recall-top-k" as const, k: K, alpha: 0.1, delta: 0.1 },
+      { k: 2 * K, alpha: 0.1, delta: 0.1 },
+      { k: K, alpha: 0.05, delta: 0.05 },
+    ];
+    const together = targets.map(calibrator(few, options));
+    expect(together).toEqual(targets.map((target) => calibrate(few, { ...options, ...target })));
+    expect(together.every(({ feasible }) => feasible)).toBe(true);
+    expect(together[3]!.split).not.toEqual(together[0]!.split);
   });
 
   it("promises recall for less, and keeps it on unseen queries", () => {

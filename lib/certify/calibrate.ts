@@ -10,19 +10,24 @@ import type { Certificate, Fingerprint } from "./certificate.js";
 import { fitCompensation } from "./compensation.js";
 import { recallWeights, type WeightedScales } from "./crc.js";
 import { documentScales } from "./critical-scale.js";
-import { frontier } from "./frontier.js";
+import { type FrontierPoint, frontier } from "./frontier.js";
 import { groupScales } from "./groups.js";
 import { queriesFor, scaleFor } from "./promise.js";
 import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
 import { fitWidths, type WidthKind, withSpread } from "./widths.js";
 
-export interface CalibrateOptions {
+/** What is to be promised. */
+export interface Target {
   /** What is promised about the first k. Defaults to `"exact-top-k"`. */
   readonly kind?: Certificate["kind"];
   readonly k: number;
   readonly alpha: number;
   /** Defaults to 0.05. Null asks for the guarantee that holds on average over calibrations, which needs fewer queries. */
   readonly delta?: number | null;
+}
+
+/** What all targets of one pool of queries share. */
+export interface PoolOptions {
   readonly fingerprint: Fingerprint;
   readonly cost: CostShape;
   /** Goes into the certificate: names of data sets, runs, dates. */
@@ -45,6 +50,8 @@ export interface CalibrateOptions {
   readonly groupOf?: (list: Trajectory) => string;
 }
 
+export type CalibrateOptions = Target & PoolOptions;
+
 export type Calibration =
   | {
       readonly feasible: true;
@@ -59,58 +66,89 @@ export type Calibration =
       readonly reason: string;
     };
 
-/**
- * Calibrates one promise. k, α and δ must be fixed before looking at any result: whoever makes several certificates from
- * the same queries and wants all of them to hold at once passes each a δ divided by their number. Throws
- * `ERR_INVALID_ARGUMENT` for bad options; too few queries, or scores that admit no finite scale, are a result.
- */
+/** Calibrates one promise: see `calibrator`. */
 export function calibrate(set: TrajectorySet, options: CalibrateOptions): Calibration {
-  const { kind = "exact-top-k", k, alpha, delta = 0.05, fingerprint, cost, createdFrom, seed = 1 } = options;
-  checkTarget(k, alpha, delta);
-  const needed = queriesFor(kind, alpha, delta);
-  const split = options.shape ? calibrationOnly(set, seed) : splitFor(set, needed, seed);
+  return calibrator(set, options)(options);
+}
+
+/**
+ * Calibrates promises, one a call; what they share (the split, the fit, each k's frontier) is computed once. k, α and δ must be
+ * fixed before looking at any result: whoever makes several certificates from the same queries and wants all of them to hold
+ * at once passes each a δ divided by their number. Throws `ERR_INVALID_ARGUMENT` for bad options; too few queries, or scores
+ * that admit no finite scale, are a result.
+ */
+export function calibrator(set: TrajectorySet, options: PoolOptions): (target: Target) => Calibration {
+  const pools = new Map<number, Pool>();
+  return ({ kind = "exact-top-k", k, alpha, delta = 0.05 }) => {
+    checkTarget(k, alpha, delta);
+    const needed = queriesFor(kind, alpha, delta);
+    const share = options.shape ? 1 : calibrationShare(set, needed);
+    const { split, cal, exits, frontierOf } = remember(pools, share, () => prepare(set, share, options));
+    const n = cal.lists.length;
+    if (n < needed) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
+
+    const queries = cal.lists.map((list): WeightedScales => {
+      const scales = documentScales(exits(), list, cal.layers, [k]).get(k)!;
+      return { scales, weights: recallWeights(scales.length, k) };
+    });
+    const choose = (own: readonly WeightedScales[]) => scaleFor(kind, own, alpha, delta);
+    const scale = choose(queries);
+    if (scale === undefined) {
+      return {
+        feasible: false,
+        split,
+        n,
+        needed,
+        reason: "No finite scale keeps the top k of enough calibration queries.",
+      };
+    }
+    const { fingerprint, cost, createdFrom, groupOf } = options;
+    const sizes = cal.lists.map(({ documents }) => documents.length).sort((a, b) => a - b);
+    const certificate: Certificate = {
+      kind,
+      k,
+      alpha,
+      delta,
+      scale,
+      widths: exits(),
+      n,
+      ...fingerprint,
+      candidates: { min: sizes[0]!, max: sizes.at(-1)! },
+      ...(groupOf && { groups: groupTable(queries, cal.lists.map(groupOf), choose) }),
+      createdFrom,
+      computeFraction: assess(cal, { type: "top-k", k, scale, exits: exits() }, k, cost).computeFraction,
+      frontier: frontierOf(k, delta),
+    };
+    return { feasible: true, certificate, split };
+  };
+}
+
+/** One split of the pool, and what is fitted and measured on it, each when first asked for. */
+interface Pool {
+  readonly split: Split;
+  readonly cal: TrajectorySet;
+  readonly exits: () => readonly ExitHead[];
+  readonly frontierOf: (k: number, delta: number | null) => FrontierPoint[];
+}
+
+function prepare(set: TrajectorySet, share: number, options: PoolOptions): Pool {
+  const split = splitQueries(set.lists, options.seed ?? 1, { train: 1 - share, cal: share });
   const lists = new Map(set.lists.map((list) => [list.query, list]));
   const part = (queries: readonly string[]): TrajectorySet => ({
     layers: set.layers,
     lists: queries.map((q) => lists.get(q)!),
   });
   const cal = part(split.cal);
-  const n = cal.lists.length;
-  if (n < needed) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
-
-  const exits = options.shape ?? fitShape(part(split.train), options);
-  const queries = cal.lists.map((list): WeightedScales => {
-    const scales = documentScales(exits, list, cal.layers, [k]).get(k)!;
-    return { scales, weights: recallWeights(scales.length, k) };
-  });
-  const choose = (own: readonly WeightedScales[]) => scaleFor(kind, own, alpha, delta);
-  const scale = choose(queries);
-  if (scale === undefined) {
-    return {
-      feasible: false,
-      split,
-      n,
-      needed,
-      reason: "No finite scale keeps the top k of enough calibration queries.",
-    };
-  }
-  const sizes = cal.lists.map(({ documents }) => documents.length).sort((a, b) => a - b);
-  const certificate: Certificate = {
-    kind,
-    k,
-    alpha,
-    delta,
-    scale,
-    widths: exits,
-    n,
-    ...fingerprint,
-    candidates: { min: sizes[0]!, max: sizes.at(-1)! },
-    ...(options.groupOf && { groups: groupTable(queries, cal.lists.map(options.groupOf), choose) }),
-    createdFrom,
-    computeFraction: assess(cal, { type: "top-k", k, scale, exits }, k, cost).computeFraction,
-    frontier: frontier(cal, exits, k, cost, delta),
+  let fitted = options.shape;
+  const exits = () => (fitted ??= fitShape(part(split.train), options));
+  const frontiers = new Map<string, FrontierPoint[]>();
+  return {
+    split,
+    cal,
+    exits,
+    frontierOf: (k, delta) =>
+      remember(frontiers, `${k} ${delta}`, () => frontier(cal, exits(), k, options.cost, delta)),
   };
-  return { feasible: true, certificate, split };
 }
 
 /**
@@ -136,15 +174,14 @@ export function checkTarget(k: number, alpha: number, delta: number | null): voi
   if (delta !== null && !(delta > 0 && delta < 1)) throw bad("delta", "between 0 and 1", delta);
 }
 
-/** The default shares, or more for CAL where the queries would otherwise not suffice for the guarantee. */
-function splitFor(set: TrajectorySet, needed: number, seed: number | string): Split {
-  const n = set.lists.length;
-  const cal = Math.min(0.9, Math.max(DEFAULT_SHARES.cal, (needed * 1.1) / Math.max(1, n)));
-  return splitQueries(set.lists, seed, { train: 1 - cal, cal });
+/** CAL's default share, or more where the queries would otherwise not suffice for the guarantee. */
+function calibrationShare(set: TrajectorySet, needed: number): number {
+  return Math.min(0.9, Math.max(DEFAULT_SHARES.cal, (needed * 1.1) / Math.max(1, set.lists.length)));
 }
 
-function calibrationOnly(set: TrajectorySet, seed: number | string): Split {
-  return splitQueries(set.lists, seed, { train: 0, cal: 1 });
+function remember<K, V>(known: Map<K, V>, key: K, compute: () => V): V {
+  if (!known.has(key)) known.set(key, compute());
+  return known.get(key)!;
 }
 
 function infeasible(split: Split, n: number, needed: number, total: number, allCalibrate: boolean): Calibration {

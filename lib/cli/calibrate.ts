@@ -1,12 +1,10 @@
 /**
  * `matryoshka calibrate`: queries and candidates in, a certificate in the model's matryoshka.json out. No labels.
  */
-import { calibrate, checkTarget } from "../certify/calibrate.js";
-import { type Certificate, type Fingerprint, statement } from "../certify/certificate.js";
+import { calibrator, checkTarget } from "../certify/calibrate.js";
+import { type Certificate, statement } from "../certify/certificate.js";
 import { addCertificates, assertCanHold } from "../certify/write.js";
 import { MatryoshkaError } from "../errors.js";
-import type { CostShape } from "../exit/cost.js";
-import type { TrajectorySet } from "../exit/trajectory.js";
 import { fingerprint } from "../fingerprint.js";
 import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
@@ -85,7 +83,12 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
       ...{ fingerprint: print, directory: settings.store, output, signal },
       name: `calibrate-${settings.source}`,
     });
-    const cost = reranker.info;
+    const groups = new Map(lists.map(({ query, group }) => [query, group]));
+    const calibrate = calibrator(set, {
+      ...{ fingerprint: print, cost: reranker.info, widths: settings.widths, seed: settings.seed },
+      createdFrom: `${settings.source}, seed ${settings.seed}`,
+      ...(settings.groupBy !== undefined && { groupOf: ({ query }) => groups.get(query)! }),
+    });
     const certificates: Certificate[] = [];
     const refused: { k: number; alpha: number; reason: string }[] = [];
     for (const k of settings.ks) {
@@ -93,7 +96,7 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
         output.progress(`fitting the rule for k = ${k}, α = ${alpha} …`);
         await nextTurn();
         signal.throwIfAborted();
-        const made = one(set, lists, settings, { k, alpha, fingerprint: print, cost });
+        const made = calibrate({ kind: `${settings.promise}-top-k`, k, alpha, delta: settings.delta });
         if (made.feasible) certificates.push(made.certificate);
         else refused.push({ k, alpha, reason: made.reason });
       }
@@ -110,8 +113,6 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
       );
   },
 };
-
-type Settings = ReturnType<typeof read>;
 
 function read(values: Values) {
   const delta = text(values, "delta") ?? "0.05";
@@ -150,21 +151,6 @@ function checkDepths(lists: readonly List[], ks: readonly number[]): void {
     `Expected lists of more than k = ${k} candidates, but the longest has ${longest}: with no more than k, every ` +
       "document runs to full depth and there is nothing to certify. Use a smaller k or more candidates.",
   );
-}
-
-function one(
-  set: TrajectorySet,
-  lists: readonly List[],
-  { promise, delta, seed, widths, source, groupBy }: Settings,
-  target: { readonly k: number; readonly alpha: number; readonly fingerprint: Fingerprint; readonly cost: CostShape },
-) {
-  const groups = new Map(lists.map(({ query, group }) => [query, group]));
-  return calibrate(set, {
-    ...target,
-    ...{ kind: `${promise}-top-k` as const, delta, seed, widths },
-    createdFrom: `${source}, seed ${seed}`,
-    ...(groupBy !== undefined && { groupOf: ({ query }) => groups.get(query)! }),
-  });
 }
 
 function words(certificate: Certificate): string {
