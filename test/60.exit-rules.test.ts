@@ -4,7 +4,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isTopKExact } from "../lib/certify/assess.js";
-import { criticalScales } from "../lib/certify/critical-scale.js";
 import { firstStageDifficulty, listConfidence, sureness } from "../lib/exit/confidence.js";
 import { blockFlops, fullFlops, listFlops, peekFlops } from "../lib/exit/cost.js";
 import { estimate, halfWidth, lower, upper } from "../lib/exit/estimate.js";
@@ -13,6 +12,7 @@ import { replay } from "../lib/exit/replay.js";
 import type { ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import { kthLargest } from "../lib/exit/select.js";
 import { checkTrajectory, ranked, type Trajectory } from "../lib/exit/trajectory.js";
+import { criticalScales } from "./critical-scales.js";
 import { handmade, head, stopped } from "./synthetic.js";
 
 const topK = (k: number, scale: number, ...exits: ExitHead[]): TopKRule => ({ type: "top-k", k, scale, exits });

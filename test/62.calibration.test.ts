@@ -15,7 +15,7 @@ import {
   rcpsScale,
   recallWeights,
 } from "../lib/certify/crc.js";
-import { criticalScales, documentScales } from "../lib/certify/critical-scale.js";
+import { documentScales } from "../lib/certify/critical-scale.js";
 import { type FrontierPoint, frontier, lose, spend } from "../lib/certify/frontier.js";
 import { groupScales, scaleAt } from "../lib/certify/groups.js";
 import { lossOf } from "../lib/certify/losses.js";
@@ -29,6 +29,7 @@ import { regularizedBeta } from "../lib/eval/special.js";
 import { replay } from "../lib/exit/replay.js";
 import type { ExitHead, TopKRule } from "../lib/exit/rule.js";
 import type { TrajectorySet } from "../lib/exit/trajectory.js";
+import { criticalScales } from "./critical-scales.js";
 import { handmade, synthetic } from "./synthetic.js";
 
 const K = 10;

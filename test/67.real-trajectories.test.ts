@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { assess, fullOrder, isTopKExact } from "../lib/certify/assess.js";
 import { fitShape } from "../lib/certify/calibrate.js";
-import { criticalScales } from "../lib/certify/critical-scale.js";
 import { scaleAt } from "../lib/certify/groups.js";
 import { marginalIndex } from "../lib/certify/order-statistic.js";
 import { Random } from "../lib/eval/random.js";
@@ -13,6 +12,7 @@ import { replay } from "../lib/exit/replay.js";
 import type { TopKRule } from "../lib/exit/rule.js";
 import type { TrajectorySet } from "../lib/exit/trajectory.js";
 import { TrajectoryStore } from "../lib/exit/trajectory-store.js";
+import { criticalScales } from "./critical-scales.js";
 
 const LAYERS = Array.from({ length: 12 }, (_, i) => i + 1);
 const K = 5;

@@ -91,13 +91,3 @@ export function documentScales(
 export function criticalScale(scales: ArrayLike<number>): number {
   return Array.from(scales).reduce((most, scale) => Math.max(most, scale), 0);
 }
-
-/** t_q of every list for one k: [lists] float32. */
-export function criticalScales(
-  exits: readonly ExitHead[],
-  lists: readonly Trajectory[],
-  layers: readonly number[],
-  k: number,
-): Float32Array {
-  return Float32Array.from(lists, (list) => criticalScale(documentScales(exits, list, layers, [k]).get(k)!));
-}

@@ -18,17 +18,6 @@ export function fixedSequence(pValues: readonly number[], delta: number): number
   return certified;
 }
 
-/** Several starting points for a path that may dip early: each chain is tested at δ / chains. Indices certified. */
-export function multiStart(pValues: readonly number[], starts: readonly number[], delta: number): number[] {
-  const certified = new Set<number>();
-  const ordered = [...new Set(starts)].sort((a, b) => a - b);
-  ordered.forEach((start, i) => {
-    const chain = pValues.slice(start, ordered[i + 1]);
-    for (let j = 0; j < fixedSequence(chain, delta / ordered.length); j++) certified.add(start + j);
-  });
-  return [...certified].sort((a, b) => a - b);
-}
-
 /** A configuration as seen on queries that are not of CAL. */
 export interface Point {
   readonly risk: number;

@@ -1,15 +1,8 @@
 /**
  * p-values of "the risk is above ε" that are valid at every sample size: small ones allow to reject, i.e. to certify.
  *
- * Sources: exact binomial; Hoeffding–Bentkus from Bates et al. 2021 and Angelopoulos et al. 2021 (Learn then Test);
- * betting from Waudby-Smith & Ramdas 2020.
+ * Sources: exact binomial as in Learn then Test (Angelopoulos et al. 2021); betting from Waudby-Smith & Ramdas 2020.
  */
-import { logGamma } from "../eval/special.js";
-
-/** x · ln y with 0 · ln 0 = 0: a loss of exactly zero is the case that matters most, and must not become NaN. */
-function xlogy(x: number, y: number): number {
-  return x === 0 ? 0 : x * Math.log(y);
-}
 
 /** ln P(Bin(n, p) ≤ k). In log space, because (1 − p)^n underflows long before k does. */
 export function logBinomialCdf(k: number, n: number, p: number): number {
@@ -31,29 +24,9 @@ export function logBinomialCdf(k: number, n: number, p: number): number {
   return Math.min(0, max + Math.log(sum));
 }
 
-/** P(Bin(n, p) = k). */
-export function binomialPmf(k: number, n: number, p: number): number {
-  if (p <= 0) return k === 0 ? 1 : 0;
-  if (p >= 1) return k === n ? 1 : 0;
-  const choose = logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1);
-  return Math.exp(choose + k * Math.log(p) + (n - k) * Math.log1p(-p));
-}
-
 /** For losses in {0, 1}: P(Bin(n, ε) ≤ failures). */
 export function binomialPValue(failures: number, n: number, epsilon: number): number {
   return Math.exp(logBinomialCdf(failures, n, epsilon));
-}
-
-/**
- * For losses in [0, 1] with mean `risk` over n queries: the smaller of exp(−n · h1(min(risk, ε), ε)) and
- * e · P(Bin(n, ε) ≤ ⌈n · risk⌉), at most 1.
- */
-export function hoeffdingBentkusPValue(risk: number, n: number, epsilon: number): number {
-  const r = Math.min(risk, epsilon);
-  const h1 = xlogy(r, r / epsilon) + xlogy(1 - r, (1 - r) / (1 - epsilon));
-  // n · risk is a sum of losses: rounding noise above a whole number must not cost a whole failure.
-  const failures = Math.ceil(n * risk - 1e-9);
-  return Math.min(1, Math.exp(-n * h1), Math.exp(1 + logBinomialCdf(failures, n, epsilon)));
 }
 
 /**
