@@ -49,7 +49,8 @@ export class Collector {
     const exits = this.#model.exitLayers.length;
     for (const [i, owner] of owners.entries()) {
       const layer = result.exitLayers[i]!;
-      this.stopped[owner] = Math.max(this.stopped[owner]!, layer);
+      // Windows part only where a deadline cut some of them short; up to the shallowest all have scored.
+      this.stopped[owner] = Math.min(this.stopped[owner] || layer, layer);
       for (let e = 0; e < exits; e++) {
         const [from, to] = [i * exits + e, owner * exits + e];
         // NaN compares false, so the first score replaces it and a missing one replaces nothing.

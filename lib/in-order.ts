@@ -29,6 +29,7 @@ export async function* inOrder<T, R>(
   let index = 0;
   let reading = false;
   let ended = false;
+  let failed = false;
 
   const run = (result: Promise<R>) => {
     const job = { result, settled: false };
@@ -69,13 +70,17 @@ export async function* inOrder<T, R>(
         });
       }
     }
+  } catch (error) {
+    failed = true;
+    throw error;
   } finally {
     signal?.removeEventListener("abort", stop);
     controller.abort();
     await Promise.allSettled(running.map(({ result }) => result));
-    const closing = ended ? undefined : Promise.resolve(iterator.return?.());
+    const closing = ended ? undefined : (async () => iterator.return?.())();
+    // What went wrong first is what the consumer hears of.
+    if (failed || reading) closing?.catch(() => {});
     // A source that never answers must not keep the consumer waiting.
-    if (reading) closing?.catch(() => {});
-    else await closing;
+    if (!reading) await (failed ? Promise.allSettled([closing]) : closing);
   }
 }

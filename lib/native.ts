@@ -100,7 +100,7 @@ export interface NativePlan {
   readonly rule?: NativeRule;
   /** Whether scoring rows are given back too. */
   readonly states?: boolean;
-  /** From submit; past it the pass ends at the next layer border that has scored. */
+  /** From submit; past it the pass ends with a peek at the next layer that scores. */
   readonly deadlineMs?: number;
 }
 

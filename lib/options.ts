@@ -184,7 +184,12 @@ export function checkRerank(options: RerankOptions, limits: Limits, what = "opti
   if (layers !== "all")
     for (const [i, layer] of layers.entries())
       oneOf(possible, ` (exit runs to layer ${depth})`)(layer, `${what}.layers[${i}]`);
-  return { ...resolved, depth, layers: possible.filter((layer) => layers === "all" || layers.includes(layer)) };
+  return {
+    ...resolved,
+    ...(options.firstStageScores && { firstStageScores: options.firstStageScores.slice() }),
+    depth,
+    layers: possible.filter((layer) => layers === "all" || layers.includes(layer)),
+  };
 }
 
 /** Score options with every default in place. */

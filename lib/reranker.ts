@@ -1,12 +1,12 @@
 /**
  * An opened model and everything that can be asked of it.
  */
-import { throwIfAborted } from "./abort.js";
+import { throwIfAborted, untilAborted } from "./abort.js";
 import { scoreBatches } from "./batches.js";
 import { Audit } from "./certify/audit.js";
 import type { Certificate } from "./certify/certificate.js";
 import { lossOf } from "./certify/losses.js";
-import { invalid } from "./check.js";
+import { defined, invalid } from "./check.js";
 import { Collector } from "./collector.js";
 import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
@@ -33,6 +33,7 @@ import { rank } from "./rank.js";
 import { resolveOpen } from "./resolve.js";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.js";
 import type {
+  CertificateStatus,
   Document,
   ModelInfo,
   OpenOptions,
@@ -59,9 +60,14 @@ interface Pairs {
   readonly name: (i: number) => string;
 }
 
+/** What is left of a promise about full depth where a pass did not get there. */
+const CUT_SHORT: CertificateStatus = { holds: false, reasons: ["The deadline ended the call before full depth."] };
+
 /** How `#run` runs them. */
 interface Run extends PairEncoderOptions {
   readonly plan: NativePlan;
+  /** `performance.now()` when the call began: what its deadline and its time count from. */
+  readonly start: number;
   readonly deadlineMs?: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -176,6 +182,7 @@ export class Reranker {
   ): AsyncGenerator<RerankResponse<D>, void, undefined> {
     this.#assertOpen();
     const { signal } = checkRerank(options, this.info);
+    checkRequests(requests);
     yield* inOrder(requests, LOOKAHEAD, signal, async (request, i, stop) => {
       this.#assertOpen();
       const name = `requests[${i}]`;
@@ -183,7 +190,7 @@ export class Reranker {
       return this.#rerank(
         request.query,
         request.documents,
-        checkRerank({ ...options, ...request.options, signal: stop }, this.info, `${name}.options`),
+        checkRerank({ ...options, ...defined(request.options ?? {}), signal: stop }, this.info, `${name}.options`),
         `${name}.documents`,
       );
     });
@@ -199,15 +206,18 @@ export class Reranker {
   async score(pairs: readonly Pair[], options: ScoreOptions = {}): Promise<ScoreResponse> {
     this.#assertOpen();
     checkPairs(pairs);
+    const start = performance.now();
     const { layers, states, signal, ...limits } = checkScore(options, this.info);
+    // The caller may fill its own array anew while this call reads on.
+    const own = pairs.map(({ query, document }) => ({ query, document }));
     const { collector, stats } = await this.#run(
       {
-        count: pairs.length,
-        query: (i) => pairs[i]!.query,
-        document: (i) => pairs[i]!.document,
+        count: own.length,
+        query: (i) => own[i]!.query,
+        document: (i) => own[i]!.document,
         name: (i) => `pairs[${i}].document`,
       },
-      { plan: { depth: layers.at(-1)!, layers, states }, signal, ...limits },
+      { plan: { depth: layers.at(-1)!, layers, states }, start, signal, ...limits },
     );
     const { estimates, units, states: rows } = collector;
     const byLayer = (values: Float32Array, width = 1) => this.#byLayer(layers, values, width);
@@ -258,32 +268,36 @@ export class Reranker {
     options: ResolvedRerank,
     name = "documents",
   ): Promise<RerankResponse<D>> {
+    const start = performance.now();
     throwIfAborted(options.signal);
-    const { rule, certificate, holds } = await this.#plan(options, documents.length);
-    checkRuleInputs(rule, options.firstStageScores, documents.length);
+    // The caller may fill its own array anew while this call reads on.
+    const own = documents.slice();
+    const texts = own.map((document) => (typeof document === "string" ? document : document.text));
+    const { rule, certificate, holds } = await this.#plan(options, own.length);
+    checkRuleInputs(rule, options.firstStageScores, own.length);
     const audit = holds && this.#audit(holds);
     const audited = audit?.pick() === true;
-    const text = (document: Document) => (typeof document === "string" ? document : document.text);
     const { collector, stats } = await this.#run(
       {
-        count: documents.length,
+        count: own.length,
         query: () => query,
-        document: (i) => text(documents[i]!),
+        document: (i) => texts[i]!,
         name: (i) => `${name}[${i}]`,
       },
-      { ...options, plan: audited ? this.#fullPlan() : this.#nativePlan(rule, options) },
+      { ...options, start, plan: audited ? this.#fullPlan() : this.#nativePlan(rule, options) },
     );
     // A pass that a deadline cut short is no evidence of anything.
     if (audited && !stats.partial) audit.record(this.#loss(rule, holds!, collector));
+    const said = certificate?.holds && stats.partial ? CUT_SHORT : certificate;
     return {
-      results: rank(documents, collector, options, audited ? { type: "full" } : rule, this.info.layers),
-      stats: { ...stats, ...(certificate && { certificate }), ...(audit && { audit: audit.state() }) },
+      results: rank(own, collector, options, audited ? { type: "full" } : rule, this.info.layers),
+      stats: { ...stats, ...(said && { certificate: said }), ...(audit && { audit: audit.state() }) },
     };
   }
 
-  async #plan({ exit, maxLength }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
+  async #plan({ exit, maxLength, signal }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
     const certified = exit.type !== "full" && exit.type !== "layer" && this.#certificates.length > 0;
-    const hashed = certified ? await this.#hashed() : { modelHash: "", tokenizerHash: "" };
+    const hashed = certified ? await untilAborted(this.#hashed(), signal) : { modelHash: "", tokenizerHash: "" };
     return planExit(exit, this.#certificates, { ...hashed, dtype: this.#dtype, maxLength, candidates });
   }
 
@@ -328,9 +342,8 @@ export class Reranker {
     return lossOf(loss, rule, list, this.info.exitLayers, k);
   }
 
-  async #run(pairs: Pairs, { plan, signal, deadlineMs, ...limits }: Run) {
+  async #run(pairs: Pairs, { plan, start, signal, deadlineMs, ...limits }: Run) {
     throwIfAborted(signal);
-    const start = performance.now();
     const deadline = deadlineMs === undefined ? undefined : start + deadlineMs;
     const encoder = new PairEncoder(this.#tokenizer, { ...limits, unmarked: this.#unmarked });
     const collector = new Collector(this.info, pairs.count, plan.states);
@@ -355,12 +368,21 @@ export class Reranker {
   }
 }
 
+function checkRequests(requests: unknown): void {
+  const source = typeof requests === "object" && requests !== null ? requests : {};
+  if (!(Symbol.asyncIterator in source || Symbol.iterator in source))
+    throw invalid("an iterable or async iterable of { query, documents }", "requests", requests);
+}
+
 function checkRequest(request: unknown, name: string): asserts request is RerankRequest {
   if (typeof request !== "object" || request === null)
     throw invalid("an object with query and documents", name, request);
-  const { query, documents } = request as Partial<RerankRequest>;
+  const { query, documents, options = {} } = request as Partial<RerankRequest>;
   checkQuery(query, `${name}.query`);
   checkDocuments(documents, `${name}.documents`);
+  if (typeof options !== "object" || options === null) throw invalid("an object", `${name}.options`, options);
+  if ("signal" in options && options.signal !== undefined)
+    throw invalid("none, because the whole call has one,", `${name}.options.signal`, options.signal);
 }
 
 function checkVocabulary(directory: string, { size }: Tokenizer, { vocab }: NativeEngineInfo): void {

@@ -46,8 +46,8 @@ export const windows: Cutter = {
   begin: (_text, at) => at,
   end(text, start) {
     if (text.length - start <= WINDOW) return text.length;
-    const end = text.lastIndexOf(" ", start + WINDOW);
-    return end > start ? end : boundary(text, start + WINDOW);
+    const space = text.slice(start, start + WINDOW + 1).lastIndexOf(" ");
+    return space > 0 ? start + space : boundary(text, start + WINDOW);
   },
   slice: (text, start, end) => text.slice(start, end),
 };

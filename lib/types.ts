@@ -62,7 +62,7 @@ export type Exit =
    */
   | {
       readonly type: "confidence";
-      /** Threshold in [0, 1] by exit layer. */
+      /** Threshold above 0 and at most 1, by exit layer. */
       readonly thresholds: Readonly<Record<number, number>>;
       /** Defaults to `"pair"`. */
       readonly over?: "pair" | "list";
@@ -118,8 +118,9 @@ export interface RerankOptions extends EncodeOptions {
   /** First-stage scores of the documents, in their order: what `confidence`'s difficulty reads. */
   readonly firstStageScores?: readonly number[];
   /**
-   * Milliseconds after which the call ends at the next layer that has scored, with the best estimates so far and
-   * `stats.partial`; on a GPU, a batch that has begun runs to its end. Defaults to none.
+   * Milliseconds after which the call ends at the next exit, with the best estimates so far and `stats.partial`. Every document
+   * still gets a score: those that had not begun run to the first exit. On a GPU, a batch that has begun runs to its end.
+   * Defaults to none.
    */
   readonly deadlineMs?: number;
   /** Defaults to `"sigmoid"`. */
@@ -166,7 +167,7 @@ export interface RerankStats {
   readonly computeFraction: number;
   /** Documents by the layer at which they stopped. */
   readonly exitHistogram: Readonly<Record<number, number>>;
-  /** Whether a deadline ended the call before every document was done. */
+  /** Whether a deadline ended the call before every document was done. Then no certificate holds. */
   readonly partial: boolean;
   /** Under `top-k` and `budget`: what is promised, or why nothing is. */
   readonly certificate?: CertificateStatus;
@@ -186,7 +187,7 @@ export interface RerankResponse<D extends Document = Document> {
 export interface RerankRequest<D extends Document = Document> {
   readonly query: string;
   readonly documents: readonly D[];
-  /** Overrides the call's options for this request. */
+  /** Overrides the call's options for this request, where it is defined. */
   readonly options?: Omit<RerankOptions, "signal">;
 }
 

@@ -59,6 +59,26 @@ describe("a ranking", () => {
   });
 });
 
+describe("a document whose windows a deadline parts", () => {
+  it("is judged where all of its windows have scored, and is not exact", () => {
+    const collector = new Collector(model, 1);
+    const add = (logits: readonly number[], layer: number) =>
+      collector.add({
+        owners: [0],
+        lengths: [10],
+        result: {
+          ...{ logits: Float32Array.from(logits), exitLayers: Uint8Array.of(layer) },
+          ...{ partial: layer < 2, milliseconds: 1 },
+        },
+      });
+    add([-3, -4], 2);
+    add([1, Number.NaN], 1);
+    const [result] = rank(["two windows"], collector, options, { type: "full" }, 2);
+    expect(result).toMatchObject({ logit: 1, exitLayer: 1, exact: false });
+    expect(collector.stats({ tokenize: 0, total: 0 }, 0)).toMatchObject({ partial: true, exitHistogram: { 1: 1 } });
+  });
+});
+
 describe("the compute fraction", () => {
   it("is what the layers cost over what full depth costs, each with its last layer only peeked at", () => {
     const collector = new Collector(model, 2);

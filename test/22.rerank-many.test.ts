@@ -83,6 +83,48 @@ describe("rerankMany", () => {
     expect(b!.results[0]!.exitLayer).toBe(2);
   });
 
+  it("keeps the call's options where a request has them undefined, and refuses what is none", async () => {
+    const options = { exit: { type: "layer", layer: 2 }, topN: 1 } as const;
+    const undecided = { ...request(4), options: { topN: undefined, exit: undefined } } as never;
+    const answers = await all(reranker.rerankMany([undecided], options));
+    expect(answers).toMatchObject([{ results: [{ exitLayer: 2 }] }]);
+    for (const wrong of [7, null, { signal: new AbortController().signal }])
+      await expect(all(reranker.rerankMany([{ ...request(1), options: wrong } as never]))).rejects.toMatchObject({
+        ...{ code: "ERR_INVALID_ARGUMENT", message: expect.stringContaining("requests[0].options") },
+      });
+  });
+
+  it("answers what a request held when it was read, though its array is filled anew", async () => {
+    async function* refilled() {
+      const documents: string[] = [];
+      for (let i = 0; i < 6; i++) {
+        documents.splice(0, documents.length, ...request(i).documents);
+        yield { query: `panda ${i}`, documents };
+      }
+    }
+    const many = await all(reranker.rerankMany(refilled(), { returnDocuments: true }));
+    for (const [i, { results }] of many.entries())
+      expect(results.map(({ document }) => document).sort()).toEqual([...request(i).documents].sort());
+  });
+
+  it.each([undefined, null, 5, {}, "abc"])("refuses %j for a source", async (source) => {
+    await expect(all(reranker.rerankMany(source as never))).rejects.toMatchObject({
+      ...{ code: "ERR_INVALID_ARGUMENT", message: expect.stringContaining("for requests") },
+    });
+  });
+
+  it("says what went wrong, also where the source cannot be closed after it", async () => {
+    const source = {
+      [Symbol.iterator]: () => ({
+        next: () => ({ done: false, value: { query: " ", documents: [] } }),
+        return: () => {
+          throw new Error("cannot close");
+        },
+      }),
+    };
+    await expect(all(reranker.rerankMany(source as never))).rejects.toMatchObject({ code: "ERR_EMPTY_QUERY" });
+  });
+
   it("ends with the error of the first request that fails, after the answers before it", async () => {
     const requests = [request(0), request(1), { query: "", documents: [] }, request(3)];
     const seen: unknown[] = [];

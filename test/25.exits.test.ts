@@ -302,6 +302,29 @@ describe("a deadline", () => {
     expect(results).toHaveLength(many.length);
     expect(results.every((r) => !r.exact && Number.isFinite(r.logit))).toBe(true);
   });
+
+  it("costs what stopping at that exit costs", async () => {
+    await using reranker = await open();
+    const cut = await reranker.rerank("w1", documents, { ...options, deadlineMs: 1e-6 });
+    const layer = await reranker.rerank("w1", documents, { ...options, exit: { type: "layer", layer: 1 } });
+    expect(cut.results).toEqual(layer.results);
+    expect(cut.stats.computeFraction).toBe(layer.stats.computeFraction);
+  });
+
+  it.each([
+    { type: "top-k", k: 10 },
+    { type: "budget", loss: 0.002 },
+  ] as const)("takes back what %j promises", async (exit) => {
+    await certify({
+      frontier: [0, 0.01, 1].map((stake) => ({ stake, compute: 1 - stake / 2, loss: 0, bound: 0.001 })),
+    });
+    await using reranker = await open();
+    expect((await reranker.rerank("w1", documents, { ...options, exit })).stats.certificate).toMatchObject({
+      holds: true,
+    });
+    const { stats } = await reranker.rerank("w1", documents, { ...options, exit, deadlineMs: 1e-6 });
+    expect(stats.certificate).toMatchObject({ holds: false, reasons: [expect.stringContaining("deadline")] });
+  });
 });
 
 describe("an exit that makes no sense", () => {

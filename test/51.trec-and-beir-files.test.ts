@@ -171,6 +171,22 @@ describe("BEIR directories", () => {
     await refused(splits(join(directory, "absent")), /Expected a BEIR directory/, "ERR_FILE");
   });
 
+  it("name the line that is not UTF-8, and go on after it where bad lines are only counted", async () => {
+    const bytes = Buffer.concat([
+      Buffer.from('{"_id":"a","text":"é"}\n{"_id":"b","text":"'),
+      Buffer.of(0xff),
+      Buffer.from('"}\r\n{"_id":"c","text":"x"}'),
+    ]);
+    const path = file("");
+    writeFileSync(path, bytes);
+    await refused(readCorpus(path), /:2: expected UTF-8 text, got/);
+    const bad: unknown[] = [];
+    expect([...(await readCorpus(path, undefined, (error) => bad.push(error))).keys()]).toEqual(["a", "c"]);
+    expect(bad).toHaveLength(1);
+    writeFileSync(path, Buffer.from('\ufeff{"_id":"a","text":"x"}\n', "utf16le"));
+    await refused(readCorpus(path), /:1: expected UTF-8 text, got/);
+  });
+
   it("are read across the borders of file chunks", async () => {
     const lines = Array.from({ length: 3000 }, (_, i) => JSON.stringify({ _id: `d${i}`, text: "é😀".repeat(i % 90) }));
     const corpus = await readCorpus(file(lines.join("\n")));

@@ -10,7 +10,7 @@ import { column, exitColumn, type TrajectorySet } from "../exit/trajectory.js";
 
 /**
  * `"layer"`: one width a layer. `"document"`: also grows with how much the estimate moved since the previous exit. `"list"`:
- * all that, and most of it is a multiple of how much the list's estimates part between the first two exits.
+ * all that, and about half of it is a multiple of how much the list's estimates part between the first two exits.
  */
 export type WidthKind = "layer" | "document" | "list";
 

@@ -44,7 +44,7 @@ ${CANDIDATES_HELP}
                      calibrations and needs fewer queries (default: 0.05)
   --widths KIND      layer, document or list: what a margin may differ between (default: list, which includes the others)
   --group-by FIELD   field of the queries (or lines) whose values get a guarantee of their own
-  --seed N           of the split into fitting, tuning and calibration queries (default: 1)
+  --seed N           of the split into fitting and calibration queries (default: 1)
   --max-length N     tokens a sequence may have; the certificate is void for others (default: 512 at most)
   --dry-run          prints what would be certified and writes nothing
 ${STORE_HELP}

@@ -25,7 +25,7 @@ or stdin; blank lines are left out. Prints the documents best first.
   --top-n N          how many to print (default: all)
   --exit RULE        when documents stop (default: full):
                      ${EXIT_HELP}
-  --deadline MS      end by then, with the best estimates so far
+  --deadline MS      end at the next exit after that, with the best estimates so far
   --layers LIST      also show the logits at all exit layers, or at some: 4,8,12
   --max-length N     tokens a sequence may have (default: 512 at most)
   --truncation HOW   document, error or chunk-max (default: document)

@@ -39,13 +39,19 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
     const options = { layers: layers(values) ?? "all", signal, ...(maxLength !== undefined && { maxLength }) };
     await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
     let done = 0;
+    let truncated = 0;
     const scored = async (items: readonly Item[]): Promise<void> => {
-      const { layers: depths, logits } = await reranker.score(
+      const {
+        layers: depths,
+        logits,
+        stats,
+      } = await reranker.score(
         items.map(({ pair }) => pair),
         options,
       );
       for (let i = 0; i < items.length; i++) await write(output, done + i, depths, logits, i);
       done += items.length;
+      truncated += stats.truncated;
       output.progress(`${done} pairs scored`);
     };
     const flush = async (items: readonly Item[]): Promise<void> => {
@@ -71,6 +77,7 @@ Example: matryoshka score --pairs pairs.jsonl --layers 4,8,12 > scores.jsonl`,
       failure = error;
     }
     if (chunk.length > 0) await flush(chunk);
+    if (truncated > 0) output.note(`${truncated} documents were cut to fit; see --max-length`);
     if (failure) throw failure;
   },
 };

@@ -41,7 +41,7 @@ export async function trajectories(
 ): Promise<TrajectorySet> {
   const layers = reranker.info.exitLayers;
   const conditions: Conditions = { ...fingerprint, backend: backend(reranker), data: digest(serialized(lists)) };
-  const file = `${name.replace(/[^\w.-]+/g, "-")}-${digest([JSON.stringify([layers, conditions])]).slice(0, 16)}.jsonl`;
+  const file = `${name.replace(/[^\w.-]+/g, "-").slice(0, 100)}-${digest([JSON.stringify([layers, conditions])]).slice(0, 16)}.jsonl`;
   const path = join(directory, file);
   const { release } = lock(path);
   let store: TrajectoryStore | undefined;

@@ -45,7 +45,7 @@ async function records(path: string, take: (each: BeirRecord) => void, onBad: On
     if (typeof id !== "string" || id === "") throw malformed(where, "a non-empty string under `_id`", text);
     take({ id, record: record as Record<string, unknown>, where });
   };
-  for await (const line of readLines(path)) {
+  for await (const line of readLines(path, onBad)) {
     try {
       read(line);
     } catch (error) {

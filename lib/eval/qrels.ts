@@ -39,7 +39,7 @@ export async function readQrels(path: string, onBad = refuse): Promise<Qrels> {
     }
     judgements.set(id, grade);
   };
-  for await (const line of readLines(path)) {
+  for await (const line of readLines(path, onBad)) {
     try {
       read(line);
     } catch (error) {

@@ -50,7 +50,7 @@ export async function readRun(path: string, onBad = refuse): Promise<Run> {
     lines.set(id, number);
     run.get(query)!.push({ id, score });
   };
-  for await (const line of readLines(path)) {
+  for await (const line of readLines(path, onBad)) {
     try {
       read(line);
     } catch (error) {

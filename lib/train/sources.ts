@@ -77,7 +77,7 @@ class Bad {
 
 async function readJsonLines({ path }: TrainSource, config: TrainConfig, bad: Bad): Promise<SourceList[]> {
   const lists: SourceList[] = [];
-  for await (const { text, where } of splitLines(open(path), path)) {
+  for await (const { text, where } of splitLines(open(path), path, bad.add)) {
     if (text.trim() === "") continue;
     try {
       lists.push(parseList(text, where, config));

@@ -37,6 +37,10 @@ auto translated(Napi::Env env, Body body) -> decltype(body()) {
     throw coded(env, error.code(), error.what());
   } catch (const std::bad_alloc&) {
     throw coded(env, "ERR_OUT_OF_MEMORY", "Expected enough memory to copy the batch but the system gave none");
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw coded(env, "ERR_INTERNAL", error.what());
   }
 }
 

@@ -24,6 +24,9 @@ bool needs_16_bits(int layer, Projection p, int layers) {
   return 3 * layer < layers && (p == Projection::output || p == Projection::down);
 }
 
+/// Longest sum of unsigned 8-bit by signed 8-bit products that fits 32 bits.
+constexpr int kLongestInt8 = 0x7fffffff / (255 * 127);
+
 std::vector<StoredRow> rows_of(const LinearSource& source) {
   std::vector<StoredRow> rows;
   for (const Tensor* weight : source.weights)
@@ -56,7 +59,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
   };
   const auto format_of = [&](const LinearSource& source, int layer, Projection p) {
     if (dtype == Dtype::f32) return exact_format(source);
-    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers)) return kernels.int8;
+    if (dtype == Dtype::int8 && !needs_16_bits(layer, p, a.layers) && source.in <= kLongestInt8) return kernels.int8;
     return kernels.bf16_dot ? Format::bf16_dot : Format::bf16;
   };
   layers.resize(a.layers);

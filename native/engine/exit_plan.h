@@ -15,7 +15,7 @@ struct ExitPlan {
   std::vector<uint8_t> report;  ///< [exits]: 1 where every sequence is to be scored; the exit at `depth` is 1
   ExitRule rule;                ///< who stops earlier
   bool states = false;          ///< whether the scoring rows are given back too
-  /// Past it, the pass ends at the next layer border that has scored, with what is known by then.
+  /// Past it, the pass ends with a peek at the next layer that scores.
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 

@@ -73,8 +73,15 @@ class Pass {
       if (cancelled()) return layer;
     }
     for (int l = first; plan_.deadline && l < layer; ++l) {
+      if (const int exit = scored_exit(l); exit >= 0 && expired()) {
+        if (l != open_) {
+          backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { project_keys(ops, l); });
+          peek(l, exit);
+        }
+        return l + 1;
+      }
       backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { block(ops, l, layer); });
-      if (cancelled() || (scored_exit(l) >= 0 && expired())) return l + 1;
+      if (cancelled()) return l + 1;
     }
     open_ = layer;
     return 0;
@@ -109,8 +116,10 @@ int begin_forward(Backend& backend, const Checkpoint& checkpoint, const TokenBat
 void finish_forward(Backend& backend, int queries, const ExitPlan& plan, int depth, Scores& scores) {
   backend.finish(scores);
   scores.drop_first(queries);
+  // A rule may have stopped everybody by then.
+  const bool running = std::find(scores.exit_layers.begin(), scores.exit_layers.end(), uint8_t{0}) != scores.exit_layers.end();
+  scores.partial = running && depth < plan.depth;
   std::replace(scores.exit_layers.begin(), scores.exit_layers.end(), uint8_t{0}, static_cast<uint8_t>(depth));
-  scores.partial = depth < plan.depth;
 }
 
 bool forward(Backend& backend, const Checkpoint& checkpoint, const TokenBatch& batch, const ExitPlan& plan,

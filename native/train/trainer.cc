@@ -84,6 +84,7 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
   validate(batch, model_.layout.architecture);
   validate(loss, static_cast<int>(model_.layout.heads.size()));
   validate(targets, loss, batch.sequences());
+  require(batch.lists() > 0, "at least one list");
   for (const double rate : {rates.encoder, rates.heads}) require(rate >= 0 && std::isfinite(rate), "finite learning rates of at least 0");
   std::fill(gradients_.begin(), gradients_.end(), 0.f);
   StepResult result;
@@ -96,7 +97,9 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
     backend_.backward(logit_gradients, gradients_.data());
   });
   result.gradient_norm = adam_.norm(gradients_.data(), backend_.pool());
-  result.applied = std::isfinite(result.gradient_norm) && std::isfinite(result.loss.total);
+  // AdamW squares what is left of the gradient after clipping, in float32.
+  constexpr double kLargest = 1e18;
+  result.applied = std::isfinite(result.gradient_norm) && std::min(result.gradient_norm, options_.adam.clip) <= kLargest && std::isfinite(result.loss.total);
   if (result.applied) {
     adam_.update(model_.weights.data(), gradients_.data(), result.gradient_norm, rates, backend_.pool());
     backend_.set_weights(model_.weights.data());

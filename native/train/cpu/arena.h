@@ -9,8 +9,9 @@
 
 namespace matryoshka::train {
 
-/// Plan with matrix() and array(), then place(). Rows have the backend's strides; what lies behind an odd row of bf16, or
-/// one of two odd halves (keys and values), is zero, because products take pairs. Everything else is uninitialised.
+/// Plan with matrix() and array(), then place(). Rows have the backend's strides. The element behind a row of bf16 is zero, because
+/// products take pairs, also of a last head whose width is odd; where the stride has no room, the next row's first element lies
+/// there. Everything else is uninitialised.
 class Arena {
  public:
   void clear() {
@@ -35,7 +36,7 @@ class Arena {
     }
     for (const Matrix& m : matrices_) {
       m.matrix->data = memory_.data() + m.at;
-      if (m.matrix->element != cpu::Element::bf16 || m.columns % 4 == 0) continue;
+      if (m.matrix->element != cpu::Element::bf16 || m.columns * 2 == static_cast<int>(m.matrix->stride)) continue;
       for (int r = 0; r < m.rows; ++r) std::memset(m.matrix->row(r) + m.columns * 2, 0, 2);
     }
     for (const Array& a : arrays_) *a.pointer = memory_.as<float>(a.at);

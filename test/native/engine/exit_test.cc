@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
@@ -173,6 +174,43 @@ TEST("past its deadline a pass ends at the next layer that has scored, and says 
     for (const uint8_t layer : cut.exit_layers) CHECK_EQ(int{layer}, 2);
     check_prefix(cut, full, checkpoint, false);
   });
+}
+
+/// The reference, which takes its time to decide.
+class Slow : public Backend {
+ public:
+  explicit Slow(std::shared_ptr<const Checkpoint> checkpoint) : own_(make_reference_backend(checkpoint)) {}
+  void begin(const TokenBatch& batch, int exits, bool states) override { own_->begin(batch, exits, states); }
+  void run(Rows rows, int steps, const std::function<void(Ops&, int)>& body) override { own_->run(rows, steps, body); }
+  void decide(const ExitRule& rule, int exit) override {
+    own_->decide(rule, exit);
+    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  }
+  void finish(Scores& scores) override { own_->finish(scores); }
+  std::string describe() const override { return own_->describe(); }
+
+  std::chrono::steady_clock::time_point until;
+
+ private:
+  std::unique_ptr<Backend> own_;
+};
+
+TEST("a pass whose documents had all stopped by their rule when the deadline came is not partial") {
+  const check::RandomModel model(kShape, 14);
+  const Checkpoint& checkpoint = *model.checkpoint();
+  std::mt19937 random(9);
+  const TokenBatch batch = check::random_batch(random, kShape, {4}, 10);
+  for (const double sure : {-1.0, static_cast<double>(INFINITY)}) {
+    Slow backend(model.checkpoint());
+    ExitPlan plan = full_plan(checkpoint);
+    plan.rule = rule_everywhere(RuleKind::confidence, 2);
+    plan.rule.heads[0].sure = sure;
+    // Far enough that the first decision comes before it, which then waits until it has passed.
+    plan.deadline = backend.until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    const Scores scores = run(backend, checkpoint, batch, plan);
+    CHECK_EQ(scores.partial, sure > 0);
+    CHECK_EQ(int{scores.exit_layers[0]}, 1);
+  }
 }
 
 TEST("a list that is not longer than k, and a score that is not finite, stop nobody") {

@@ -9,6 +9,7 @@
 #include "engine/queries.h"
 #include "cpu/cpu_backend.h"
 #include "random_model.h"
+#include "train/cpu/arena.h"
 #include "train/reference/reference_train_backend.h"
 
 using namespace matryoshka;
@@ -19,7 +20,7 @@ namespace {
 
 /// Heads narrower and wider than a vector; sizes that are no whole number of vectors, panels or pairs; a sequence that
 /// no tile holds.
-const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {1, 128, 2, 72, 50, 40}, {1, 16, 2, 12, 20, 200}, {1, 9, 1, 5, 20, 40},
+const std::vector<Shape> kShapes = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {1, 128, 2, 72, 50, 40}, {1, 16, 2, 12, 20, 200}, {1, 9, 1, 5, 20, 40}, {1, 20, 4, 12, 20, 40},
                                    {3, 24, 3, 40, 50, 40, -1, true}, {1, 35, 5, 67, 50, 40, -1, true}};
 
 double to_bf16(double x) {
@@ -138,6 +139,23 @@ TEST("the bits are the same with any number of threads, and with activations rec
           if (std::memcmp(&one.gradients[p.offset], &other.gradients[p.offset], p.count * sizeof(float)) != 0)
             fail(__FILE__, __LINE__, p.name + " differs, hidden " + std::to_string(shape.hidden) + ", threads " + std::to_string(options.threads) + (options.recompute ? ", recomputed" : ""));
       }
+    }
+  }
+}
+
+TEST("the element behind a row of bf16 is zero, whatever was in its memory before") {
+  // 20 and 40: queries, and keys with values, of 4 heads of 5; products take pairs, so the last head's last pair reads one element more.
+  for (const int columns : {20, 40, 7, 1}) {
+    Arena arena;
+    cpu::Rows2d rows;
+    arena.matrix(rows, 3, columns, cpu::Element::bf16);
+    arena.place();
+    std::memset(rows.data, 0xff, rows.stride * 3);
+    arena.place();
+    for (int r = 0; r < 3; ++r) {
+      uint16_t behind;
+      std::memcpy(&behind, rows.row(r) + columns * 2, 2);
+      CHECK_EQ(int{behind}, 0);
     }
   }
 }

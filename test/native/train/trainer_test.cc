@@ -203,11 +203,28 @@ TEST("a step with anything wrong changes nothing") {
   data.batch.token_ids[3] = 50;
   CHECK_THROWS_CODE(trainer.step(data.batch, data.targets, loss(), {1e-3, 1e-3}), "ERR_INVALID_ARGUMENT");
   CHECK_THROWS_CODE(trainer.step(good.batch, good.targets, loss(), {NAN, 1e-3}), "ERR_INVALID_ARGUMENT");
+  TokenBatch none;
+  none.cu_seqlens = none.list_offsets = {0};
+  CHECK_THROWS_CODE(trainer.step(none, {}, loss(), {1e-3, 1e-3}), "ERR_INVALID_ARGUMENT");
   LossConfig huge = loss();
   huge.exit_weights = {1e308, 1e308, 1e308};
   CHECK(!trainer.step(good.batch, good.targets, huge, {1e-3, 1e-3}).applied);
   CHECK(same_weights(trainer, untouched));
   CHECK_EQ(trainer.step(good.batch, good.targets, loss(), {1e-3, 1e-3}).step, uint64_t{1});
+}
+
+TEST("a gradient whose square is no float is not applied, unless it is clipped first") {
+  const RandomModel model(kShape, 3);
+  const Data good(1);
+  LossConfig huge = loss();
+  huge.exit_weights = {1e25, 1e25, 1e25};
+  for (const double clip : {1.0, static_cast<double>(INFINITY)}) {
+    TrainerOptions own = options();
+    own.adam.clip = clip;
+    Trainer trainer(model.path(), own);
+    CHECK_EQ(trainer.step(good.batch, good.targets, huge, {1e-3, 1e-3}).applied, clip == 1.0);
+    CHECK(trainer.step(good.batch, good.targets, loss(), {1e-3, 1e-3}).applied);
+  }
 }
 
 TEST("a number becomes the nearest f16") {
