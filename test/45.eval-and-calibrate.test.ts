@@ -333,6 +333,23 @@ describe.concurrent("calibrate", { timeout: 180_000 }, () => {
     expect(stderr).toMatch(message);
   });
 
+  it("takes many files, however long their names are together", async () => {
+    const line = (i: number) => JSON.stringify({ query: `w${i}`, documents: ["w1", "w2 w3", "w4", "w5"] });
+    const files = Array.from({ length: 6 }, (_, i) => [
+      "--pairs",
+      beir.file(`${"traffic-".repeat(8)}${i}.jsonl`, line(i)),
+    ]);
+    const { code, stderr } = await matryoshka([
+      "calibrate",
+      ...on(copyOfModel("many-files")),
+      ...files.flat(),
+      "--k",
+      "2",
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ERR_NOT_CERTIFIABLE/);
+  });
+
   it("refuses a checkpoint that has no exit heads to certify, and makes it none", async () => {
     const directory = copyOfModel("classifier");
     rmSync(join(directory, "matryoshka.json"));
