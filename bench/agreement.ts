@@ -12,10 +12,10 @@ import { replay } from "../dist/exit/replay.js";
 import type { Trajectory } from "../dist/exit/trajectory.js";
 import { planExit } from "../dist/exit-plan.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import { type Dtype, type Exit, Reranker, type RerankResponse } from "../dist/index.js";
+import type { Exit, RerankResponse } from "../dist/index.js";
 import { readCertificates } from "../dist/model-info.js";
 import { machine } from "./machine.js";
-import { chosenSets, evaluationSet, MAX_LENGTH, missingSets, type SetName, scored } from "./sets.js";
+import { chosenSets, evaluationSet, MAX_LENGTH, type SetName, scored, withModel } from "./sets.js";
 
 const CERTIFIED: Exit = { type: "top-k", k: 10, alpha: 0.05 };
 /** Stops more documents, in short lists too. */
@@ -30,12 +30,7 @@ const { values } = parseArgs({
     set: { type: "string", multiple: true },
   },
 });
-const missing = missingSets();
-if (missing) {
-  console.log(`skipped: ${missing}`);
-} else {
-  const dtype = values.dtype as Dtype;
-  await using reranker = await Reranker.open(undefined, { dtype });
+await withModel(values, async (reranker, dtype) => {
   const { info } = reranker;
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const print = await fingerprint(info.directory, conditions);
@@ -109,4 +104,4 @@ if (missing) {
     `${JSON.stringify({ machine: about, date: new Date().toISOString().slice(0, 10), dtype, maxLength: MAX_LENGTH, sets, clock }, undefined, 1)}\n`,
   );
   process.exitCode = sets.some((each) => each.differing > 0) ? 1 : 0;
-}
+});

@@ -9,10 +9,9 @@ import { parseArgs } from "node:util";
 import { parseExit } from "../dist/cli/exit.js";
 import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import { type Dtype, Reranker } from "../dist/index.js";
 import { calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { evaluationSet, MAX_LENGTH, missingSets, SETS, scored } from "./sets.js";
+import { evaluationSet, MAX_LENGTH, SETS, scored, withModel } from "./sets.js";
 
 const LAYERS = [4, 6, 8, 12];
 const sure = (threshold: number) =>
@@ -48,12 +47,7 @@ interface Row {
 }
 
 const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
-const missing = missingSets();
-if (missing) {
-  console.log(`skipped: ${missing}`);
-} else {
-  const dtype = values.dtype as Dtype;
-  await using reranker = await Reranker.open(undefined, { dtype });
+await withModel(values, async (reranker, dtype) => {
   const { info } = reranker;
   const { made } = await calibrations(reranker, dtype, values.store);
   const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
@@ -121,4 +115,4 @@ if (missing) {
     means,
   };
   writeFileSync(new URL("results/exits.json", import.meta.url), `${JSON.stringify(report, undefined, 1)}\n`);
-}
+});

@@ -10,11 +10,10 @@ import { fitCompensation } from "../dist/certify/compensation.js";
 import { calibratePath } from "../dist/certify/ltt.js";
 import { confidenceGrid, layerPath, tunedPath } from "../dist/certify/paths.js";
 import type { Rule } from "../dist/exit/rule.js";
-import type { TrajectorySet } from "../dist/exit/trajectory.js";
-import { type Dtype, Reranker } from "../dist/index.js";
+import { subset } from "../dist/exit/trajectory.js";
 import { calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { MAX_LENGTH, missingSets } from "./sets.js";
+import { MAX_LENGTH, withModel } from "./sets.js";
 
 const TARGET = { k: 10, alpha: 0.05, delta: 0.05 } as const;
 
@@ -27,23 +26,13 @@ function words(rule: Rule | undefined): string {
 }
 
 const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
-const missing = missingSets();
-if (missing) {
-  console.log(`skipped: ${missing}`);
-} else {
-  const dtype = values.dtype as Dtype;
-  await using reranker = await Reranker.open(undefined, { dtype });
+await withModel(values, async (reranker, dtype) => {
   const cost = reranker.info;
   const { set, made } = await calibrations(reranker, dtype, values.store, [TARGET]);
   const calibration = made[0]!;
   if (!calibration.feasible) throw new Error(calibration.reason);
   const { certificate, split } = calibration;
-  const lists = new Map(set.lists.map((list) => [list.query, list]));
-  const part = (queries: readonly string[]): TrajectorySet => ({
-    layers: set.layers,
-    lists: queries.map((query) => lists.get(query)!),
-  });
-  const [train, cal] = [part(split.train), part(split.cal)];
+  const [train, cal] = [subset(set, split.train), subset(set, split.cal)];
   const exits = set.layers.slice(3, -1);
   const heads = fitCompensation(train, exits).map((head, i) => ({ ...head, layer: exits[i]! }));
   const staged = set.lists.every(({ firstStage }) => firstStage !== undefined);
@@ -71,4 +60,4 @@ if (missing) {
   console.log(
     `| top-k | | scale ${certificate.scale.toPrecision(4)} | ${Math.round((1 - exactTopK) * cal.lists.length)} | ${certificate.computeFraction.toFixed(3)} |`,
   );
-}
+});

@@ -14,7 +14,7 @@ import { spread } from "../dist/eval/spread.js";
 import { type Run, readRun } from "../dist/eval/trec-run.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import type { Dtype, Reranker } from "../dist/index.js";
+import { type Dtype, Reranker } from "../dist/index.js";
 
 const DATA = fileURLToPath(new URL("../../shared/data/eval", import.meta.url));
 
@@ -53,6 +53,17 @@ export interface EvaluationSet {
 /** Why there is nothing to evaluate on; undefined if there is. */
 export function missingSets(): string | undefined {
   return existsSync(DATA) ? undefined : "the evaluation sets are not at ../shared/data/eval";
+}
+
+/** Runs with a model open, the bundled one by default, or says why there is nothing to run on. */
+export async function withModel(
+  { model, dtype }: { readonly model?: string | undefined; readonly dtype: string },
+  run: (reranker: Reranker, dtype: Dtype) => Promise<void>,
+): Promise<void> {
+  const missing = missingSets();
+  if (missing) return console.log(`skipped: ${missing}`);
+  await using reranker = await Reranker.open(model, { dtype: dtype as Dtype });
+  await run(reranker, dtype as Dtype);
 }
 
 /** BM25's first 100 of every query that has a relevant document. */

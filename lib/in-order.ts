@@ -78,9 +78,8 @@ export async function* inOrder<T, R>(
     controller.abort();
     await Promise.allSettled(running.map(({ result }) => result));
     const closing = ended ? undefined : (async () => iterator.return?.())();
-    // What went wrong first is what the consumer hears of.
-    if (failed || reading) closing?.catch(() => {});
-    // A source that never answers must not keep the consumer waiting.
-    if (!reading) await (failed ? Promise.allSettled([closing]) : closing);
+    // A source that never answers must not keep the consumer waiting, and what went wrong first is what it hears of.
+    if (reading) closing?.catch(() => {});
+    else await (failed ? closing?.catch(() => {}) : closing);
   }
 }

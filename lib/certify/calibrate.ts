@@ -4,7 +4,7 @@
 import { MatryoshkaError } from "../errors.js";
 import type { CostShape } from "../exit/cost.js";
 import type { ExitHead } from "../exit/rule.js";
-import type { Trajectory, TrajectorySet } from "../exit/trajectory.js";
+import { subset, type Trajectory, type TrajectorySet } from "../exit/trajectory.js";
 import { assess } from "./assess.js";
 import type { Certificate, Fingerprint } from "./certificate.js";
 import { fitCompensation } from "./compensation.js";
@@ -83,14 +83,11 @@ export function calibrator(set: TrajectorySet, options: PoolOptions): (target: T
     checkTarget(k, alpha, delta);
     const needed = queriesFor(kind, alpha, delta);
     const share = options.shape ? 1 : calibrationShare(set, needed);
-    const { split, cal, exits, frontierOf } = remember(pools, share, () => prepare(set, share, options));
+    const { split, cal, exits, scalesOf, frontierOf } = remember(pools, share, () => prepare(set, share, options));
     const n = cal.lists.length;
     if (n < needed) return infeasible(split, n, needed, set.lists.length, options.shape !== undefined);
 
-    const queries = cal.lists.map((list): WeightedScales => {
-      const scales = documentScales(exits(), list, cal.layers, [k]).get(k)!;
-      return { scales, weights: recallWeights(scales.length, k) };
-    });
+    const queries = scalesOf(k);
     const choose = (own: readonly WeightedScales[]) => scaleFor(kind, own, alpha, delta);
     const scale = choose(queries);
     if (scale === undefined) {
@@ -128,24 +125,26 @@ interface Pool {
   readonly split: Split;
   readonly cal: TrajectorySet;
   readonly exits: () => readonly ExitHead[];
+  readonly scalesOf: (k: number) => readonly WeightedScales[];
   readonly frontierOf: (k: number, delta: number | null) => FrontierPoint[];
 }
 
 function prepare(set: TrajectorySet, share: number, options: PoolOptions): Pool {
   const split = splitQueries(set.lists, options.seed ?? 1, { train: 1 - share, cal: share });
-  const lists = new Map(set.lists.map((list) => [list.query, list]));
-  const part = (queries: readonly string[]): TrajectorySet => ({
-    layers: set.layers,
-    lists: queries.map((q) => lists.get(q)!),
-  });
-  const cal = part(split.cal);
+  const cal = subset(set, split.cal);
   let fitted = options.shape;
-  const exits = () => (fitted ??= fitShape(part(split.train), options));
+  const exits = () => (fitted ??= fitShape(subset(set, split.train), options));
+  const known = new Map<number, readonly WeightedScales[]>();
   const frontiers = new Map<string, FrontierPoint[]>();
+  const weighted = (list: Trajectory, k: number): WeightedScales => {
+    const scales = documentScales(exits(), list, cal.layers, [k]).get(k)!;
+    return { scales, weights: recallWeights(scales.length, k) };
+  };
   return {
     split,
     cal,
     exits,
+    scalesOf: (k) => remember(known, k, () => cal.lists.map((list) => weighted(list, k))),
     frontierOf: (k, delta) =>
       remember(frontiers, `${k} ${delta}`, () => frontier(cal, exits(), k, options.cost, delta)),
   };

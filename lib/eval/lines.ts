@@ -41,8 +41,10 @@ export async function* splitLines(stream: Readable, name: string, onBad = refuse
       const end = chunk.lastIndexOf(10);
       size = end < 0 ? size + chunk.length : chunk.length - end - 1;
       if (size > LONGEST) throw malformed(`${name}:${lines.number + 1}`, "shorter lines", `${size} bytes and more`);
-      if (end >= 0) yield* lines.of(Buffer.concat([...rest, chunk.subarray(0, end)]));
-      if (end >= 0) rest = [];
+      if (end >= 0) {
+        yield* lines.of(Buffer.concat([...rest, chunk.subarray(0, end)]));
+        rest = [];
+      }
       rest.push(chunk.subarray(end + 1));
     }
   } catch (cause) {

@@ -32,6 +32,12 @@ export interface TrajectorySet {
   readonly lists: readonly Trajectory[];
 }
 
+/** The lists of some of the set's queries, in their order. */
+export function subset({ layers, lists }: TrajectorySet, queries: readonly string[]): TrajectorySet {
+  const known = new Map(lists.map((list) => [list.query, list]));
+  return { layers, lists: queries.map((query) => known.get(query)!) };
+}
+
 /** Throws `ERR_INVALID_ARGUMENT` unless the shapes of a list agree with `exits` and among themselves. */
 export function checkTrajectory(list: Trajectory, exits: number): void {
   const m = list.documents.length;
