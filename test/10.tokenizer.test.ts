@@ -4,9 +4,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_MODEL } from "../lib/model-info.js";
 import { readPairTemplate } from "../lib/pair-template.js";
+import { windows } from "../lib/token-reader.js";
 import { buildTokenizer, loadTokenizer } from "../lib/tokenizer.js";
 import { encodeWhole, library } from "./fixtures/library.js";
 import { goldens, realTexts } from "./fixtures/shared.js";
@@ -50,6 +52,31 @@ describe("the tokenizer agrees with the library", () => {
     const ours = buildTokenizer(unigram(false), {});
     const theirs = library(unigram(false));
     for (const text of texts) expect([...ours.encode(text)], JSON.stringify(text)).toEqual(encodeWhole(theirs, text));
+  });
+});
+
+describe("a long text", () => {
+  const text = fc
+    .array(fc.oneof(fc.constant("a".repeat(700)), fc.constant("😀".repeat(1500)), fc.constant(" "), fc.constant("é b")))
+    .map((parts) => parts.join(""));
+
+  it("is cut into windows that leave nothing out, part no character, and end before spaces where they can", () => {
+    fc.assert(
+      fc.property(text, (whole) => {
+        const cut: string[] = [];
+        for (let at = 0; at < whole.length; ) {
+          const end = windows.end(whole, at);
+          cut.push(windows.slice(whole, at, end));
+          at = windows.begin(whole, end);
+        }
+        expect(cut.join("")).toBe(whole);
+        for (const [i, part] of cut.entries()) {
+          expect(part.length).toBeLessThanOrEqual(4096);
+          expect(() => encodeURIComponent(part)).not.toThrow(); // a lone surrogate throws
+          if (part.includes(" ", 1) && i < cut.length - 1) expect(cut[i + 1]).toMatch(/^ /);
+        }
+      }),
+    );
   });
 });
 

@@ -125,6 +125,16 @@ describe.concurrent("score", { timeout: 180_000 }, () => {
     }
   });
 
+  it("says how many documents were cut to fit", async () => {
+    const long = JSON.stringify({ query: "panda", document: "bear ".repeat(40) });
+    const { code, stderr } = await matryoshka(
+      ["score", ...here, "--max-length", "16", "--pairs", "-"],
+      `${pairs(1)}${long}\n${long}\n`,
+    );
+    expect(code).toBe(0);
+    expect(stderr).toContain("2 documents were cut to fit; see --max-length");
+  });
+
   it("has scored and written what came before a bad line", async () => {
     const { code, stdout, stderr } = await matryoshka(["score", ...here, "--pairs", "-"], `${pairs(2)}nonsense\n`);
     expect(code).toBe(1);
