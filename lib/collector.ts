@@ -83,6 +83,22 @@ export class Collector {
     return (this.estimates ?? this.logits)[this.#at(document, layer)]!;
   }
 
+  /** Of one of the arrays above, [n × exits × width], what stands at each of `layers`: [n × width]. */
+  byLayer(values: Float32Array, layers: readonly number[]): Record<number, Float32Array> {
+    const n = this.tokens.length;
+    const width = n > 0 ? values.length / this.logits.length : 0;
+    return Object.fromEntries(
+      layers.map((layer) => {
+        const out = new Float32Array(n * width);
+        for (let i = 0; i < n; i++) {
+          const from = this.#at(i, layer) * width;
+          out.set(values.subarray(from, from + width), i * width);
+        }
+        return [layer, out];
+      }),
+    );
+  }
+
   #at(document: number, layer: number): number {
     const { exitLayers } = this.#model;
     return document * exitLayers.length + exitLayers.indexOf(layer);

@@ -1,17 +1,14 @@
 /**
- * Every public option with its check and its default, and the checks of queries and documents.
+ * Every public option with its check and its default.
  */
-import { boolean, type Check, check, defined, integer, invalid, oneOf, show } from "./check.js";
-import { MatryoshkaError } from "./errors.js";
+import { boolean, type Check, check, defined, integer, invalid, oneOf } from "./check.js";
 import type {
   Activation,
   Device,
-  Document,
   Dtype,
   EncodeOptions,
   Exit,
   OpenOptions,
-  Pair,
   RerankOptions,
   ScoreOptions,
   Truncation,
@@ -211,33 +208,4 @@ export function checkScore(options: ScoreOptions, limits: Limits): ResolvedScore
   };
   const { layers } = resolved;
   return { ...resolved, layers: exitLayers.filter((layer) => layers === "all" || layers.includes(layer)) };
-}
-
-/** Throws `ERR_INVALID_ARGUMENT`, or `ERR_EMPTY_QUERY` where there is nothing but whitespace. */
-export function checkQuery(query: unknown, name = "query"): asserts query is string {
-  if (typeof query !== "string") throw invalid("a string", name, query);
-  if (query.trim() === "")
-    throw new MatryoshkaError(
-      "ERR_EMPTY_QUERY",
-      `Expected text for ${name} but received ${show(query)}. Ask something.`,
-    );
-}
-
-export function checkDocuments(documents: unknown, name = "documents"): asserts documents is readonly Document[] {
-  if (!Array.isArray(documents)) throw invalid("an array", name, documents);
-  for (const [i, document] of documents.entries()) {
-    if (typeof document === "string" || typeof (document as { text?: unknown } | null)?.text === "string") continue;
-    throw invalid("a string, or an object with a string under text,", `${name}[${i}]`, document);
-  }
-}
-
-export function checkPairs(pairs: unknown): asserts pairs is readonly Pair[] {
-  if (!Array.isArray(pairs)) throw invalid("an array", "pairs", pairs);
-  for (const [i, pair] of pairs.entries()) {
-    if (typeof pair !== "object" || pair === null)
-      throw invalid("an object with query and document", `pairs[${i}]`, pair);
-    const { query, document } = pair as Partial<Pair>;
-    checkQuery(query, `pairs[${i}].query`);
-    if (typeof document !== "string") throw invalid("a string", `pairs[${i}].document`, document);
-  }
 }

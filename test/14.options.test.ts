@@ -4,7 +4,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { nearest } from "../lib/check.js";
-import { checkDocuments, checkOpen, checkPairs, checkQuery, checkRerank, checkScore } from "../lib/options.js";
+import { checkDocuments, checkPairs, checkQuery } from "../lib/inputs.js";
+import { checkOpen, checkRerank, checkScore } from "../lib/options.js";
 import type { OpenOptions, RerankOptions, ScoreOptions } from "../lib/types.js";
 
 const limits = { maxTokens: 600, exitLayers: [2, 4, 6] };
