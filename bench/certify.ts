@@ -10,8 +10,8 @@ import { statement } from "../dist/certify/certificate.js";
 import { addCertificates } from "../dist/certify/write.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import { type Dtype, Reranker } from "../dist/index.js";
-import { calibrationLists, MAX_LENGTH, missingSets, scored } from "./sets.js";
+import type { Dtype, Reranker } from "../dist/index.js";
+import { calibrationLists, MAX_LENGTH, scored, withModel } from "./sets.js";
 
 /** 1 % needs 299 calibration queries for a δ of 5 %, and 99 for a promise that holds on average over calibrations. */
 const TARGETS: readonly Target[] = [
@@ -44,19 +44,18 @@ async function main(): Promise<void> {
       write: { type: "boolean", default: false },
     },
   });
-  const missing = missingSets();
-  if (missing) return console.log(`skipped: ${missing}`);
-  await using reranker = await Reranker.open(undefined, { dtype: values.dtype as Dtype });
-  const { made } = await calibrations(reranker, values.dtype as Dtype, values.store);
-  const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
-  for (const each of made) {
-    if (!each.feasible) console.log(each.reason);
-    else
-      console.log(
-        `${statement(each.certificate)} There: ${(100 * each.certificate.computeFraction).toFixed(1)} % of full compute.`,
-      );
-  }
-  if (values.write) await addCertificates(reranker.info.directory, certificates);
+  await withModel(values, async (reranker, dtype) => {
+    const { made } = await calibrations(reranker, dtype, values.store);
+    const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
+    for (const each of made) {
+      if (!each.feasible) console.log(each.reason);
+      else
+        console.log(
+          `${statement(each.certificate)} There: ${(100 * each.certificate.computeFraction).toFixed(1)} % of full compute.`,
+        );
+    }
+    if (values.write) await addCertificates(reranker.info.directory, certificates);
+  });
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) await main();

@@ -84,9 +84,8 @@ export class Collector {
   }
 
   /** Of one of the arrays above, [n × exits × width], what stands at each of `layers`: [n × width]. */
-  byLayer(values: Float32Array, layers: readonly number[]): Record<number, Float32Array> {
+  byLayer(values: Float32Array, layers: readonly number[], width = 1): Record<number, Float32Array> {
     const n = this.tokens.length;
-    const width = n > 0 ? values.length / this.logits.length : 0;
     return Object.fromEntries(
       layers.map((layer) => {
         const out = new Float32Array(n * width);

@@ -8,7 +8,7 @@ import { lossOf } from "./certify/losses.js";
 import type { Collector } from "./collector.js";
 import { firstStageDifficulty } from "./exit/confidence.js";
 import type { Rule } from "./exit/rule.js";
-import { type ExitPlan, type Promised, planExit } from "./exit-plan.js";
+import { checkRuleInputs, type ExitPlan, type Promised, planExit } from "./exit-plan.js";
 import { type Hashes, hashes } from "./fingerprint.js";
 import type { NativeOptions, NativePlan } from "./native.js";
 import { nativeRule } from "./native-rule.js";
@@ -34,11 +34,13 @@ export class ExitPlanner {
   }
 
   /** The rule that answers a request about so many candidates. Throws `ERR_INVALID_ARGUMENT`, `ERR_FILE`, `ERR_ABORTED`. */
-  async plan({ exit, maxLength, signal }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
+  async plan({ exit, maxLength, firstStageScores, signal }: ResolvedRerank, candidates: number): Promise<ExitPlan> {
     const { certificates, dtype } = this.#options;
     const certified = exit.type !== "full" && exit.type !== "layer" && certificates.length > 0;
     const hashed = certified ? await untilAborted(this.#hashed(), signal) : { modelHash: "", tokenizerHash: "" };
-    return planExit(exit, certificates, { ...hashed, dtype, maxLength, candidates });
+    const plan = planExit(exit, certificates, { ...hashed, dtype, maxLength, candidates });
+    checkRuleInputs(plan.rule, firstStageScores, candidates);
+    return plan;
   }
 
   /** What the engine runs under a rule. */

@@ -5,7 +5,6 @@ import { throwIfAborted } from "./abort.js";
 import { defined } from "./check.js";
 import { EnginePool } from "./engine-pool.js";
 import { MatryoshkaError } from "./errors.js";
-import { checkRuleInputs } from "./exit-plan.js";
 import { ExitPlanner } from "./exit-planner.js";
 import { inOrder } from "./in-order.js";
 import { checkDocuments, checkPairs, checkQuery, checkRequest, checkRequests } from "./inputs.js";
@@ -168,13 +167,13 @@ export class Reranker {
       { plan: { depth: layers.at(-1)!, layers, states }, start, signal, ...limits },
     );
     const { estimates, units, states: rows } = collector;
-    const byLayer = (values: Float32Array) => collector.byLayer(values, layers);
+    const byLayer = (values: Float32Array, width?: number) => collector.byLayer(values, layers, width);
     return {
       layers,
       logits: byLayer(collector.logits),
       tokens: collector.tokens,
       ...(estimates && units && { estimates: byLayer(estimates), units: byLayer(units) }),
-      ...(rows && { states: byLayer(rows) }),
+      ...(rows && { states: byLayer(rows, this.info.hidden) }),
       stats,
     };
   }
@@ -206,7 +205,6 @@ export class Reranker {
     const own = documents.slice();
     const texts = own.map((document) => (typeof document === "string" ? document : document.text));
     const { rule, certificate, holds } = await this.#planner.plan(options, own.length);
-    checkRuleInputs(rule, options.firstStageScores, own.length);
     const audit = holds && this.#planner.audit(holds);
     const audited = audit?.pick() === true;
     const { collector, stats } = await this.#scorer.run(

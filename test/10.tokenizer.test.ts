@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_MODEL } from "../lib/model-info.js";
 import { readPairTemplate } from "../lib/pair-template.js";
-import { windows } from "../lib/token-reader.js";
+import { TokenReader, windows } from "../lib/token-reader.js";
 import { buildTokenizer, loadTokenizer } from "../lib/tokenizer.js";
 import { encodeWhole, library } from "./fixtures/library.js";
 import { goldens, realTexts } from "./fixtures/shared.js";
@@ -64,11 +64,11 @@ describe("a long text", () => {
     fc.assert(
       fc.property(text, (whole) => {
         const cut: string[] = [];
-        for (let at = 0; at < whole.length; ) {
-          const end = windows.end(whole, at);
-          cut.push(windows.slice(whole, at, end));
-          at = windows.begin(whole, end);
-        }
+        const reader = new TokenReader(whole, windows, (stretch) => {
+          cut.push(stretch);
+          return [];
+        });
+        while (!reader.done) reader.peek();
         expect(cut.join("")).toBe(whole);
         for (const [i, part] of cut.entries()) {
           expect(part.length).toBeLessThanOrEqual(4096);
