@@ -5,8 +5,13 @@
  */
 import type { NativeBatch, NativeModelInfo } from "./native.js";
 
+/** `emulator` runs a GPU's kernels on the CPU: for tests. */
+export type TrainDevice = "cpu" | "cuda" | `cuda:${number}` | "emulator";
+
 /** Everything is required here: defaults are the command's business. */
 export interface NativeTrainerOptions {
+  /** Who carries batches through the model; heads, losses and the optimiser are the CPU's. A GPU trains in bf16 only. */
+  readonly device: TrainDevice;
   readonly threads: number;
   /** What products are computed in; sums, the residual stream and the weights are f32 in either. */
   readonly dtype: "f32" | "bf16";
@@ -26,7 +31,7 @@ export interface NativeTrainerOptions {
   readonly typeRows?: number;
   /** A step's lists are carried through the model in turns of at most so many tokens (a longer list is a turn of its own). */
   readonly turnTokens: number;
-  /** Gradient checkpointing: keep a layer's input only and run the layer again on the way back. */
+  /** Gradient checkpointing: keep a layer's input only and run the layer again on the way back. On the CPU. */
   readonly recompute: boolean;
   /** Probability that a turn skips its last layer; layer l of L is skipped with layerDropout × (2^(l/(L-1)) − 1). */
   readonly layerDropout: number;

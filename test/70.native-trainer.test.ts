@@ -24,6 +24,7 @@ afterAll(() => {
 const defaults: NativeTrainerOptions = {
   threads: 2,
   dtype: "f32",
+  device: "cpu",
   isa: "",
   seed: 1,
   turnTokens: 200,

@@ -20,6 +20,7 @@ const trainer = new (native().Trainer)(model, {
   ...{
     head: "linear" as const,
     threads: 2,
+    device: "cpu",
     isa: "",
     dtype: "bf16",
     seed: 1,

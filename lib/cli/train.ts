@@ -5,6 +5,7 @@ import { availableParallelism } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { MatryoshkaError } from "../errors.js";
 import { fromNative } from "../native.js";
+import type { TrainDevice } from "../native-trainer.js";
 import { latestCheckpoint } from "../train/checkpoint.js";
 import { readConfig } from "../train/config.js";
 import { makeEncoder } from "../train/encode.js";
@@ -17,11 +18,13 @@ import { type OpenTrainer, openTrainer } from "../train/trainer.js";
 import type { ListSource, TrainConfig } from "../train/types.js";
 import { openValidation, type ValidationSet } from "../train/validate.js";
 import { writeWhole } from "../write-whole.js";
-import { type Command, count, required, text, type Values } from "./command.js";
+import { type Command, choice, count, required, text, type Values } from "./command.js";
 import { lock } from "./lock.js";
 import type { Output } from "./output.js";
 import { TrainProgress } from "./train-progress.js";
 import { version } from "./version.js";
+
+const TRAIN_DEVICES = ["cpu", "cuda", "emulator"] as const;
 
 export const train: Command = {
   summary: "train a layer-wise reranker from an encoder and your own data",
@@ -29,7 +32,7 @@ export const train: Command = {
 
 Trains every exit layer of an encoder in one pass, by lists of a query with relevant and other passages. The
 configuration says from which encoder, on what data and how (docs/training.md); the same configuration and data give the
-same model, bit for bit, on any number of threads. A run that was stopped or killed goes on from its newest checkpoint
+same model, bit for bit, on any number of threads of one kind of machine. A run that was stopped or killed goes on from its newest checkpoint
 when it is called again in the same way. At the end DIR/model is a checkpoint for rerank, eval and calibrate, and
 DIR/report.html shows the losses, nDCG@10 of every exit against steps, and quality against cost.
 
@@ -37,6 +40,7 @@ DIR/report.html shows the losses, nDCG@10 of every exit against steps, and quali
   --out DIR          of the run: checkpoints, log, report and model; one run a directory
   --init DIR         the encoder, instead of the configuration's
   --skip-bad         leaves out bad lines and lists, and counts them, instead of stopping at the first
+  --device NAME      cpu, cuda, cuda:1 or emulator: who carries batches through the model (default: cpu)
   --threads N        worker threads (default: the CPUs there are)
   --steps-now N      ends this sitting after N steps, with a checkpoint
   --export           trains nothing: writes model and report as of the newest checkpoint, also while another process
@@ -50,6 +54,7 @@ Example: matryoshka train --config train.json --out runs/first`,
     out: { type: "string" },
     init: { type: "string" },
     "skip-bad": { type: "boolean" },
+    device: { type: "string" },
     threads: { type: "string" },
     "steps-now": { type: "string" },
     export: { type: "boolean" },
@@ -69,6 +74,12 @@ Example: matryoshka train --config train.json --out runs/first`,
 
 type Settings = ReturnType<typeof read>;
 
+/** A run is one GPU's at most. */
+function device(values: Values): TrainDevice {
+  const value = text(values, "device") ?? "cpu";
+  return /^cuda:\d{1,3}$/.test(value) ? (value as TrainDevice) : (choice(values, "device", TRAIN_DEVICES) ?? "cpu");
+}
+
 function read(values: Values) {
   const init = text(values, "init");
   return {
@@ -77,6 +88,7 @@ function read(values: Values) {
     file: values.export === true ? undefined : required(values, "config"),
     init: init === undefined ? undefined : resolve(init),
     skipBad: values["skip-bad"] === true,
+    device: device(values),
     threads: count(values, "threads") ?? availableParallelism(),
     most: count(values, "steps-now"),
   };
@@ -84,7 +96,7 @@ function read(values: Values) {
 
 /** One sitting of a run. All input is read, and refused where it is bad, before the first step. */
 async function sit(
-  { file, out, init, skipBad, threads, most }: Settings & { readonly file: string },
+  { file, out, init, skipBad, device, threads, most }: Settings & { readonly file: string },
   output: Output,
   signal: AbortSignal,
 ): Promise<void> {
@@ -94,7 +106,7 @@ async function sit(
   let run: TrainRun | undefined;
   try {
     output.progress("reading the model …");
-    opened = await openTrainer(config, threads);
+    opened = await openTrainer(config, threads, device);
     const encoder = await makeEncoder(config.init, config);
     output.progress("reading the lists …");
     const source = await makeLists(config, { skipBad });

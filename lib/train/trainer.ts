@@ -4,7 +4,7 @@
 import { MatryoshkaError } from "../errors.js";
 import { MATCH_TYPES } from "../match-types.js";
 import { fromNative, native } from "../native.js";
-import type { NativeTrainer, NativeTrainerInfo } from "../native-trainer.js";
+import type { NativeTrainer, NativeTrainerInfo, TrainDevice } from "../native-trainer.js";
 import type { TrainConfig } from "./types.js";
 
 export interface OpenTrainer {
@@ -14,13 +14,18 @@ export interface OpenTrainer {
 
 /**
  * Reads the weights of `config.init`. Throws what `Reranker.open` throws for a checkpoint, and `ERR_CONFIG_INVALID` where
- * the configuration is for another model. `MATRYOSHKA_ISA` forces an instruction set.
+ * the configuration is for another model; on a GPU also `ERR_UNSUPPORTED_DEVICE`, `ERR_UNSUPPORTED_DTYPE` for f32,
+ * `ERR_UNSUPPORTED_ARCHITECTURE` for sizes its kernels lack. `MATRYOSHKA_ISA` forces an instruction set.
  */
-export async function openTrainer(config: TrainConfig, threads: number): Promise<OpenTrainer> {
+export async function openTrainer(
+  config: TrainConfig,
+  threads: number,
+  device: TrainDevice = "cpu",
+): Promise<OpenTrainer> {
   const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, head, tokenTypes, optimizer } = config;
   const { beta1, beta2, epsilon, weightDecay, clip } = optimizer;
   const trainer = new (native().Trainer)(config.init, {
-    ...{ threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
+    ...{ device, threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
     ...{ beta1, beta2, epsilon, weightDecay, clip },
     ...(exitLayers && { exitLayers }),
     ...(head && { head }),

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "addon/convert.h"
+#include "addon/device.h"
+#include "train/cpu/cpu_train_backend.h"
+#include "train/cuda/cuda_train_backend.h"
 
 namespace matryoshka::addon {
 namespace {
@@ -72,12 +75,21 @@ bool is_first(const Napi::Object& object, const char* name, const std::string& f
 
 }  // namespace
 
+train::MakeTrainBackend to_train_backend(const Napi::Object& o) {
+  train::CpuTrainOptions cpu;
+  cpu.threads = integer(o, "threads");
+  if (cpu.threads < 1 || cpu.threads > 1024) expected("from 1 to 1024", "threads");
+  cpu.bf16 = is_first(o, "dtype", "bf16", "f32");
+  cpu.isa = text(o, "isa");
+  cpu.recompute = flag(o, "recompute");
+  if (text(o, "device") == "cpu") return [cpu](const train::Layout& layout) { return std::make_unique<train::CpuTrainBackend>(layout, cpu); };
+  if (!cpu.bf16) throw Error("ERR_UNSUPPORTED_DTYPE", "Expected dtype bf16 to train on a GPU; f32 is computed on the CPU");
+  if (cpu.recompute) throw Error("ERR_INVALID_ARGUMENT", "Expected no recompute on a GPU: where its memory is short, lower turnTokens");
+  return [options = to_options(o)](const train::Layout& layout) { return train::make_cuda_train_backend(layout, make_stream(options), options.cpu.threads); };
+}
+
 train::TrainerOptions to_trainer_options(const Napi::Object& o) {
   train::TrainerOptions out;
-  out.cpu.threads = integer(o, "threads");
-  out.cpu.bf16 = is_first(o, "dtype", "bf16", "f32");
-  out.cpu.isa = text(o, "isa");
-  out.cpu.recompute = flag(o, "recompute");
   if (!o.Get("exitLayers").IsUndefined()) {
     out.initial.exit_layers = integers(o, "exitLayers");
     if (out.initial.exit_layers.empty()) expected("at least one layer", "exitLayers");

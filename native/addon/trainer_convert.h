@@ -10,6 +10,8 @@ namespace matryoshka::addon {
 
 /// All throw ERR_INVALID_ARGUMENT for what is missing or of another type; ranges are the trainer's business.
 train::TrainerOptions to_trainer_options(const Napi::Object& options);
+/// Also throws ERR_UNSUPPORTED_DTYPE; the maker, ERR_UNSUPPORTED_DEVICE.
+train::MakeTrainBackend to_train_backend(const Napi::Object& options);
 train::Targets to_targets(const Napi::Object& batch);
 train::LossConfig to_loss(const Napi::Object& loss, const std::vector<int>& exit_layers);
 train::LearningRates to_rates(const Napi::Object& rates);

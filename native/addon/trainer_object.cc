@@ -80,14 +80,15 @@ class TrainerObject final : public Napi::ObjectWrap<TrainerObject> {
     const std::string directory = info[0].ToString();
     if (!info[1].IsObject()) throw coded(env, "ERR_INVALID_ARGUMENT", "Expected an object for options");
     const train::TrainerOptions options = translated(env, [&] { return to_trainer_options(info[1].As<Napi::Object>()); });
+    const train::MakeTrainBackend make = translated(env, [&] { return to_train_backend(info[1].As<Napi::Object>()); });
     channel_->owner = this;
     completions_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "matryoshka.trainer", 0, 1);
     completions_.Unref(env);
     thread_ = with_thread(env, completions_, [] { return std::make_unique<SerialThread>(); });
     napi_add_env_cleanup_hook(env, on_environment_end, this);
-    info.This().As<Napi::Object>().Set("ready", submit(env, [directory, options, channel = channel_](std::unique_ptr<train::Trainer>& trainer) -> Settle {
+    info.This().As<Napi::Object>().Set("ready", submit(env, [directory, options, make, channel = channel_](std::unique_ptr<train::Trainer>& trainer) -> Settle {
       const auto checkpoint = Checkpoint::open_encoder(directory);
-      trainer = std::make_unique<train::Trainer>(directory, options);
+      trainer = std::make_unique<train::Trainer>(directory, options, make);
       const train::Layout& layout = trainer->layout();
       return [channel, checkpoint, &layout, backend = trainer->describe()](Napi::Env env) -> Napi::Value {
         channel->exit_layers = layout.exit_layers;

@@ -27,9 +27,21 @@ struct ElementKernels {
   int query_block;                     ///< rows of queries that attention takes at a time
 };
 
+constexpr int kTrainedActivations = 3;  ///< the first ones after none, of kernels/activation.cuh
+
+/// Of training, in bf16.
+struct TrainingKernels {
+  Kernel forward, input_gradient, weight_gradient;      ///< products
+  Kernel query_gradient[3], key_gradient[3];            ///< of attention, by kHeadDims
+  Kernel norm_forward[2], norm_backward[2];             ///< by kRowWidths
+  Kernel activate[kTrainedActivations], activate_backward[kTrainedActivations];
+  Kernel embedding_sum, gather_rows, add_rows, sum_elements, sum_floats, narrow;
+};
+
 struct KernelTable {
   ElementKernels f32, bf16, f16;
   Kernel gather, decide, compact, map_rows;
+  TrainingKernels training;
 };
 
 }  // namespace matryoshka::cuda

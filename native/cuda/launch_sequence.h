@@ -12,6 +12,9 @@ namespace matryoshka::cuda {
 
 class LaunchSequence {
  public:
+  /// `again`: it is expected to come more than once, so that a graph of it is worth its making.
+  explicit LaunchSequence(bool again = true) : again_(again) {}
+
   void clear() {
     launches_.clear();
     key_.clear();
@@ -34,6 +37,7 @@ class LaunchSequence {
   const void* args(size_t i) const { return key_.data() + launches_[i].args; }
   /// Sequences with the same key do the same: the same kernels over the same bytes.
   const std::string& key() const { return key_; }
+  bool again() const { return again_; }
 
  private:
   struct Launch {
@@ -43,6 +47,7 @@ class LaunchSequence {
 
   void append(const void* from, size_t bytes) { key_.append(static_cast<const char*>(from), bytes); }
 
+  bool again_;
   std::vector<Launch> launches_;
   std::string key_;
 };

@@ -227,7 +227,7 @@ cudaGraphExec_t captured(Queue& queue, const PluginLaunch* launches, size_t coun
 const char* run(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes) {
   Queue& queue = queue_of(stream);
   if (const char* error = prepare(queue, launches, count)) return error;
-  if (!queue.graphs_work) return launch_all(queue, launches, count);
+  if (!key || !queue.graphs_work) return launch_all(queue, launches, count);
   std::string name(key, key_bytes);
   auto found = queue.graphs.find(name);
   if (found == queue.graphs.end()) {

@@ -10,7 +10,7 @@
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 8;
+constexpr int kPluginVersion = 9;
 
 struct PluginDevice {
   char name[128];
@@ -44,7 +44,7 @@ struct Plugin {
   void (*release_staging)(void* stream, void* memory);
   const char* (*upload)(void* stream, void* to, const void* from, size_t bytes);
   const char* (*fill)(void* stream, void* to, int value, size_t bytes);
-  /// One after the other. Sequences with the same key are the same: they become one graph at first sight.
+  /// One after the other. Sequences with the same key are the same: they become one graph at first sight; without a key, none.
   const char* (*run)(void* stream, const PluginLaunch* launches, size_t count, const char* key, size_t key_bytes);
   const char* (*download)(void* stream, void* to, const void* from, size_t bytes);
   const char* (*mark)(void* stream, uint64_t* mark);

@@ -83,7 +83,7 @@ class PluginStream final : public Stream {
   void fill(void* to, uint8_t value, size_t bytes) override { check(plugin_.fill(stream_, to, value, bytes)); }
   void run(const LaunchSequence& sequence) override {
     list(sequence);
-    check(plugin_.run(stream_, launches_.data(), launches_.size(), sequence.key().data(), sequence.key().size()));
+    check(plugin_.run(stream_, launches_.data(), launches_.size(), sequence.again() ? sequence.key().data() : nullptr, sequence.key().size()));
   }
   void download(void* to, const void* from, size_t bytes) override { check(plugin_.download(stream_, to, from, bytes)); }
   Mark mark() override {

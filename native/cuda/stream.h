@@ -37,7 +37,7 @@ class Stream {
   /// Host to device. The memory must stay as it is until the copy has run.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, uint8_t value, size_t bytes) = 0;
-  /// All of it, one after the other; a GPU captures a sequence once and replays it as a graph from then on.
+  /// All of it, one after the other; a GPU captures a sequence that comes again once, and replays it as a graph from then on.
   virtual void run(const LaunchSequence& sequence) = 0;
   /// Device to staging memory.
   virtual void download(void* to, const void* from, size_t bytes) = 0;

@@ -17,7 +17,6 @@ void require(bool good, const std::string& expected) {
 
 /// Written so that NaN is refused too.
 const TrainerOptions& checked(const TrainerOptions& o) {
-  require(o.cpu.threads >= 1 && o.cpu.threads <= 1024, "from 1 to 1024 threads");
   require(o.turn_tokens >= 1, "turnTokens of at least 1");
   require(o.layer_dropout >= 0 && o.layer_dropout < 1, "layerDropout in [0, 1)");
   require(o.adam.beta1 >= 0 && o.adam.beta1 < 1 && o.adam.beta2 >= 0 && o.adam.beta2 < 1, "beta1 and beta2 in [0, 1)");
@@ -41,14 +40,14 @@ TokenBatch slice(const TokenBatch& batch, int first, int last) {
 
 }  // namespace
 
-Trainer::Trainer(const std::string& directory, const TrainerOptions& options)
+Trainer::Trainer(const std::string& directory, const TrainerOptions& options, const MakeTrainBackend& make)
     : options_(checked(options)),
       model_(read_initial_model(directory, options.initial)),
       seed_(options.initial.seed),
       adam_(model_.layout, options.adam),
-      backend_(model_.layout, options.cpu),
+      backend_(make(model_.layout)),
       gradients_(model_.layout.size) {
-  backend_.set_weights(model_.weights.data());
+  backend_->set_weights(model_.weights.data());
 }
 
 template <class Body>
@@ -91,18 +90,18 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
   std::vector<double> logit_gradients;
   each_turn(batch, [&](uint64_t turn, const TokenBatch& lists, int first, int last) {
     const TokenBatch sequences = with_queries_where_heads_want_them(lists);
-    const std::vector<double> logits = documents(backend_.forward(sequences, skipped(turn)), sequences);
+    const std::vector<double> logits = documents(backend_->forward(sequences, skipped(turn)), sequences);
     add_losses(loss, targets, batch.list_offsets, first, last, batch.lists(), logits, result.loss, logit_gradients);
     logit_gradients.insert(logit_gradients.begin(), model_.layout.heads.size() * sequences.queries, 0.0);
-    backend_.backward(logit_gradients, gradients_.data());
+    backend_->backward(logit_gradients, gradients_.data());
   });
-  result.gradient_norm = adam_.norm(gradients_.data(), backend_.pool());
+  result.gradient_norm = adam_.norm(gradients_.data(), backend_->pool());
   // AdamW squares what is left of the gradient after clipping, in float32.
   constexpr double kLargest = 1e18;
   result.applied = std::isfinite(result.gradient_norm) && std::min(result.gradient_norm, options_.adam.clip) <= kLargest && std::isfinite(result.loss.total);
   if (result.applied) {
-    adam_.update(model_.weights.data(), gradients_.data(), result.gradient_norm, rates, backend_.pool());
-    backend_.set_weights(model_.weights.data());
+    adam_.update(model_.weights.data(), gradients_.data(), result.gradient_norm, rates, backend_->pool());
+    backend_->set_weights(model_.weights.data());
   }
   result.step = adam_.step;
   return result;
@@ -114,7 +113,7 @@ std::vector<float> Trainer::score(const TokenBatch& batch) {
   const std::vector<uint8_t> none(model_.layout.architecture.layers);
   each_turn(batch, [&](uint64_t, const TokenBatch& lists, int, int) {
     const TokenBatch sequences = with_queries_where_heads_want_them(lists);
-    const std::vector<double> logits = documents(backend_.forward(sequences, none), sequences);
+    const std::vector<double> logits = documents(backend_->forward(sequences, none), sequences);
     scores.insert(scores.end(), logits.begin(), logits.end());
   });
   return scores;
@@ -124,7 +123,7 @@ void Trainer::save(const std::string& path) { save_state(path, model_.layout, {m
 
 void Trainer::load(const std::string& path) {
   load_state(path, model_.layout, {model_.weights, adam_, seed_});
-  backend_.set_weights(model_.weights.data());
+  backend_->set_weights(model_.weights.data());
 }
 
 void Trainer::export_to(const std::string& directory) const { export_model(directory, model_.layout, model_.weights); }

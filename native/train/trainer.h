@@ -1,20 +1,20 @@
 // One model in training: a step forth, back and down the gradient, whatever the size of its batch.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "train/adamw.h"
-#include "train/cpu/cpu_train_backend.h"
 #include "train/losses.h"
 #include "train/parameters.h"
+#include "train/train_backend.h"
 
 namespace matryoshka::train {
 
 struct TrainerOptions {
   InitialOptions initial;
-  CpuTrainOptions cpu;
   AdamOptions adam;
   int turn_tokens = 8192;    ///< lists go through the model in turns of at most so many tokens, queries aside; a longer one alone
   double layer_dropout = 0;  ///< layer l of L is skipped with layer_dropout (2^(l / (L - 1)) - 1) (LayerSkip, 2024)
@@ -27,10 +27,13 @@ struct StepResult {
   uint64_t step = 0;
 };
 
+/// Throws what the backend's maker throws. The layout outlives the backend.
+using MakeTrainBackend = std::function<std::unique_ptr<TrainBackend>(const Layout&)>;
+
 class Trainer {
  public:
-  /// Throws what read_initial_model throws, ERR_INVALID_ARGUMENT for options out of range, std::bad_alloc.
-  Trainer(const std::string& directory, const TrainerOptions& options);
+  /// Throws what read_initial_model and `make` throw, ERR_INVALID_ARGUMENT for options out of range, std::bad_alloc.
+  Trainer(const std::string& directory, const TrainerOptions& options, const MakeTrainBackend& make);
 
   /// One update. Throws ERR_INVALID_ARGUMENT, ERR_INPUT_TOO_LONG, ERR_OUT_OF_MEMORY, having changed nothing.
   StepResult step(const TokenBatch& batch, const Targets& targets, const LossConfig& loss, const LearningRates& rates);
@@ -43,7 +46,7 @@ class Trainer {
 
   const Layout& layout() const { return model_.layout; }
   const std::vector<float>& weights() const { return model_.weights; }
-  std::string describe() const { return backend_.describe(); }
+  std::string describe() const { return backend_->describe(); }
 
  private:
   /// Cuts the batch into turns of whole lists and calls body(turn, its batch, first list, last list).
@@ -57,7 +60,7 @@ class Trainer {
   InitialModel model_;
   uint64_t seed_;
   AdamW adam_;
-  CpuTrainBackend backend_;
+  std::unique_ptr<TrainBackend> backend_;
   std::vector<float> gradients_;
 };
 

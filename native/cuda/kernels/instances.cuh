@@ -13,6 +13,10 @@
 #include "cuda/kernels/gemm_mma.cuh"
 #include "cuda/kernels/head.cuh"
 #include "cuda/kernels/residual.cuh"
+#include "cuda/kernels/training/activation.cuh"
+#include "cuda/kernels/training/attention_backward.cuh"
+#include "cuda/kernels/training/product.cuh"
+#include "cuda/kernels/training/rows.cuh"
 
 namespace matryoshka::cuda {
 
@@ -75,8 +79,51 @@ ElementKernels half_kernels() {
   return k;
 }
 
+template <class E, bool kARows, bool kBRows>
+Kernel product_kernel(const char* name) {
+  using T = ProductTile<E, kARows, kBRows>;
+  return {name, ENTRY(ProductArgs, product<E, kARows, kBRows>), T::kThreads, T::kShared, false};
+}
+template <class E, int kDim>
+void attention_backward_kernels(Kernel& query, Kernel& key) {
+  using A = AttentionBackward<E, kDim>;
+  query = {"query gradient", ENTRY(AttentionBackwardArgs, attention_query_gradient<E, kDim>), A::kThreads, A::kShared, false};
+  key = {"key gradient", ENTRY(AttentionBackwardArgs, attention_key_gradient<E, kDim>), A::kThreads, A::kShared, false};
+}
+template <class E, Activation kActivation>
+void activation_kernels(TrainingKernels& k, int at) {
+  k.activate[at] = {"activation", ENTRY(ActivateArgs, activate_all<E, kActivation, false>), kRowThreads, 0, false};
+  k.activate_backward[at] = {"activation's gradient", ENTRY(ActivateArgs, activate_all<E, kActivation, true>), kRowThreads, 0, false};
+}
+
+template <class E>
+TrainingKernels training_kernels() {
+  TrainingKernels k{};
+  k.forward = product_kernel<E, false, false>("linear");
+  k.input_gradient = product_kernel<E, false, true>("linear's input gradient");
+  k.weight_gradient = product_kernel<E, true, true>("linear's weight gradient");
+  attention_backward_kernels<E, kHeadDims[0]>(k.query_gradient[0], k.key_gradient[0]);
+  attention_backward_kernels<E, kHeadDims[1]>(k.query_gradient[1], k.key_gradient[1]);
+  attention_backward_kernels<E, kHeadDims[2]>(k.query_gradient[2], k.key_gradient[2]);
+  k.norm_forward[0] = {"norm", ENTRY(NormForwardArgs, norm_forward<E, kRowWidths[0]>), kRowThreads, 0, false};
+  k.norm_forward[1] = {"norm", ENTRY(NormForwardArgs, norm_forward<E, kRowWidths[1]>), kRowThreads, 0, false};
+  k.norm_backward[0] = {"norm's gradient", ENTRY(NormBackwardArgs, norm_backward<E, kRowWidths[0]>), kRowThreads, 0, false};
+  k.norm_backward[1] = {"norm's gradient", ENTRY(NormBackwardArgs, norm_backward<E, kRowWidths[1]>), kRowThreads, 0, false};
+  activation_kernels<E, Activation::gelu>(k, 0);
+  activation_kernels<E, Activation::gelu_tanh>(k, 1);
+  activation_kernels<E, Activation::relu>(k, 2);
+  k.embedding_sum = {"embeddings", ENTRY(EmbeddingSumArgs, embedding_sum<E>), kRowThreads, 0, false};
+  k.gather_rows = {"gather rows", ENTRY(MoveRowsArgs, gather_rows<E>), kRowThreads, 0, false};
+  k.add_rows = {"add rows", ENTRY(MoveRowsArgs, add_rows<E>), kRowThreads, 0, false};
+  k.sum_elements = {"sum rows", ENTRY(SumRowsArgs, sum_rows<E, false>), kRowThreads, 0, false};
+  k.sum_floats = {"sum rows", ENTRY(SumRowsArgs, sum_rows<E, true>), kRowThreads, 0, false};
+  k.narrow = {"narrow", ENTRY(NarrowArgs, narrow_all<E>), kRowThreads, 0, false};
+  return k;
+}
+
 inline KernelTable kernel_table() {
   KernelTable t;
+  t.training = training_kernels<Bf16>();
   t.f32 = single_kernels();
   t.bf16 = half_kernels<Bf16>();
   t.f16 = half_kernels<F16>();

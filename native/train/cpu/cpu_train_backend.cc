@@ -139,14 +139,15 @@ const std::vector<double>& CpuTrainBackend::forward(const TokenBatch& batch, con
   state_->prepare(batch, skipped);
   state_->forward();
   Turn& turn = state_->turn;
-  if (state_->layout.architecture.head == HeadKind::query) turn.query_heads.forward(state_->layout, turn.weights, batch, turn.memory, turn.logits);
+  if (state_->layout.architecture.head == HeadKind::query) turn.query_heads.forward(state_->layout, turn.weights, batch, turn.memory.exit_rows(), state_->pool, turn.logits);
   return turn.logits;
 }
 
 void CpuTrainBackend::backward(const std::vector<double>& logit_gradients, float* gradients) {
   Turn& turn = state_->turn;
   turn.logit_gradients = logit_gradients;
-  if (state_->layout.architecture.head == HeadKind::query) turn.query_heads.backward(state_->layout, turn.weights, *turn.batch, turn.memory, logit_gradients);
+  if (state_->layout.architecture.head == HeadKind::query)
+    turn.query_heads.backward(state_->layout, turn.weights, *turn.batch, turn.memory.exit_rows(), state_->pool, logit_gradients);
   state_->backward(gradients);
 }
 

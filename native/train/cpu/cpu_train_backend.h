@@ -3,11 +3,8 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "cpu/thread_pool.h"
-#include "engine/batch.h"
-#include "train/parameters.h"
+#include "train/train_backend.h"
 
 namespace matryoshka::train {
 
@@ -19,22 +16,17 @@ struct CpuTrainOptions {
 };
 
 /// Results are bitwise the same with any number of threads.
-class CpuTrainBackend {
+class CpuTrainBackend final : public TrainBackend {
  public:
   /// `layout` must outlive the object. Throws ERR_INVALID_ARGUMENT for an ISA this machine lacks, std::bad_alloc.
   CpuTrainBackend(const Layout& layout, const CpuTrainOptions& options);
-  ~CpuTrainBackend();
+  ~CpuTrainBackend() override;
 
-  /// Packs them; `weights` [layout.size] must stay as it is until the next call or the end.
-  void set_weights(const float* weights);
-  /// Logits [n × exits] of a valid batch, which must outlive backward. Throws ERR_OUT_OF_MEMORY.
-  const std::vector<double>& forward(const TokenBatch& batch, const std::vector<uint8_t>& skipped);
-  /// Adds the gradients of Σ logits ∘ logit_gradients, for the last forward, to gradients [layout.size].
-  void backward(const std::vector<double>& logit_gradients, float* gradients);
-
-  cpu::ThreadPool& pool();
-  /// "train cpu bf16 avx512 2 threads"
-  std::string describe() const;
+  void set_weights(const float* weights) override;
+  const std::vector<double>& forward(const TokenBatch& batch, const std::vector<uint8_t>& skipped) override;
+  void backward(const std::vector<double>& logit_gradients, float* gradients) override;
+  cpu::ThreadPool& pool() override;
+  std::string describe() const override;
 
  private:
   struct State;

@@ -4,9 +4,9 @@
 #include "cpu/tiles.h"
 #include "engine/batch.h"
 #include "train/cpu/packed_weights.h"
-#include "train/cpu/query_heads.h"
 #include "train/cpu/turn_memory.h"
 #include "train/pass.h"
+#include "train/query_heads.h"
 
 namespace matryoshka::train {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "train/cpu/arena.h"
-#include "train/parameters.h"
+#include "train/query_heads.h"
 
 namespace matryoshka::train {
 
@@ -49,6 +49,7 @@ class TurnMemory {
   float* embedding_partial(int tile) const { return embedding_partials_ + static_cast<size_t>(tile) * 2 * hidden_size_; }
   /// The scoring row of a sequence at an exit, [H].
   float* exit_row(int exit, int sequence) const { return exit_rows_ + (static_cast<size_t>(exit) * size_.sequences + sequence) * hidden_size_; }
+  ExitRows exit_rows() const { return {exit_rows_, size_.sequences, hidden_size_}; }
 
   cpu::Rows2d hidden, hidden_gradient;    ///< [tokens × H] f32
   cpu::Rows2d scoring, scoring_gradient;  ///< [sequences × H] f32

@@ -43,7 +43,7 @@ void head_gradient(const Turn& turn, int exit, float* gradients) {
   double bias = 0;
   for (int s = turn.batch->queries; s < turn.batch->sequences(); ++s) bias += logit_gradient(s);
   gradients[layout.heads[exit].bias] += static_cast<float>(bias);
-  if (layout.architecture.head == HeadKind::query) return turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory, exit, gradients);
+  if (layout.architecture.head == HeadKind::query) return turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory.exit_rows(), exit, gradients);
   std::vector<double> weight(hidden);
   for (int s = 0; s < turn.batch->sequences(); ++s) {
     const float* x = turn.memory.exit_row(exit, s);

@@ -9,6 +9,7 @@
 #include "cpu/cpu_backend.h"
 #include "engine/forward.h"
 #include "random_model.h"
+#include "train/cpu/cpu_train_backend.h"
 #include "train/tensor_file.h"
 
 using namespace matryoshka;
@@ -19,8 +20,18 @@ namespace {
 
 const Shape kShape{3, 24, 3, 40, 50, 20};
 
-TrainerOptions options(int threads = 2, bool bf16 = false) {
-  TrainerOptions o;
+struct Options : TrainerOptions {
+  CpuTrainOptions cpu;
+};
+
+class CpuTrainer : public Trainer {
+ public:
+  CpuTrainer(const std::string& directory, const Options& options)
+      : Trainer(directory, options, [&](const Layout& layout) { return std::make_unique<CpuTrainBackend>(layout, options.cpu); }) {}
+};
+
+Options options(int threads = 2, bool bf16 = false) {
+  Options o;
   o.cpu.threads = threads;
   o.cpu.bf16 = bf16;
   o.initial.seed = 7;
@@ -64,9 +75,9 @@ bool same_weights(const Trainer& a, const Trainer& b) { return std::memcmp(a.wei
 TEST("steps over the same lists bring the loss down, in f32 and in bf16") {
   const RandomModel model(kShape, 3);
   for (const bool bf16 : {false, true}) {
-    TrainerOptions o = options(2, bf16);
+    Options o = options(2, bf16);
     o.layer_dropout = 0;
-    Trainer trainer(model.path(), o);
+    CpuTrainer trainer(model.path(), o);
     const Data data(1);
     const double before = trainer.step(data.batch, data.targets, loss(), {2e-3, 5e-3}).loss.total;
     double after = before;
@@ -78,11 +89,11 @@ TEST("steps over the same lists bring the loss down, in f32 and in bf16") {
 TEST("the weights after some steps are the same bits with any number of threads, and with activations recomputed") {
   const RandomModel model(kShape, 3);
   for (const bool bf16 : {false, true}) {
-    Trainer one(model.path(), options(1, bf16)), three(model.path(), options(3, bf16));
-    TrainerOptions o = options(2, bf16);
+    CpuTrainer one(model.path(), options(1, bf16)), three(model.path(), options(3, bf16));
+    Options o = options(2, bf16);
     o.cpu.recompute = true;
-    Trainer again(model.path(), o);
-    for (Trainer* trainer : {&one, &three, &again}) steps(*trainer, 0, 5);
+    CpuTrainer again(model.path(), o);
+    for (CpuTrainer* trainer : {&one, &three, &again}) steps(*trainer, 0, 5);
     CHECK(same_weights(one, three));
     CHECK(same_weights(one, again));
   }
@@ -91,16 +102,16 @@ TEST("the weights after some steps are the same bits with any number of threads,
 TEST("a run that is saved, thrown away and loaded goes on with the bits it would have had") {
   const RandomModel model(kShape, 3);
   const tiny::Directory directory;
-  Trainer straight(model.path(), options());
+  CpuTrainer straight(model.path(), options());
   steps(straight, 0, 8);
   {
-    Trainer first(model.path(), options());
+    CpuTrainer first(model.path(), options());
     steps(first, 0, 5);
     first.save(directory.path() + "/state");
   }
-  TrainerOptions other = options();
+  Options other = options();
   other.initial.seed = 99;  // the seed, too, comes from the file
-  Trainer second(model.path(), other);
+  CpuTrainer second(model.path(), other);
   second.load(directory.path() + "/state");
   steps(second, 5, 8);
   CHECK(same_weights(straight, second));
@@ -109,7 +120,7 @@ TEST("a run that is saved, thrown away and loaded goes on with the bits it would
 TEST("a state that is cut short, of another model or no state at all changes nothing") {
   const RandomModel model(kShape, 3), narrower({3, 12, 3, 40, 50, 20}, 3);
   const tiny::Directory directory;
-  Trainer trainer(model.path(), options()), other(narrower.path(), options()), untouched(model.path(), options());
+  CpuTrainer trainer(model.path(), options()), other(narrower.path(), options()), untouched(model.path(), options());
   const std::string path = directory.path() + "/state";
   other.save(path);
   CHECK_THROWS_CODE(trainer.load(path), "ERR_TENSOR_SHAPE");
@@ -124,7 +135,7 @@ TEST("a state that is cut short, of another model or no state at all changes not
 TEST("a file that cannot be written is an error, and leaves nothing behind") {
   const RandomModel model(kShape, 3);
   const tiny::Directory directory;
-  Trainer trainer(model.path(), options());
+  CpuTrainer trainer(model.path(), options());
   CHECK_THROWS_CODE(trainer.save(directory.path() + "/no/such/place"), "ERR_FILE");
   CHECK_THROWS_CODE(trainer.export_to(directory.path() + "/no"), "ERR_FILE");
   CHECK(std::filesystem::is_empty(directory.path()));
@@ -137,7 +148,7 @@ TEST("a file that cannot be written is an error, and leaves nothing behind") {
 TEST("what is exported, the engine scores as the trainer does") {
   for (const Shape& shape : {kShape, conditioned(kShape)}) {
     const RandomModel model(shape, 3);
-    Trainer trainer(model.path(), options());
+    CpuTrainer trainer(model.path(), options());
     steps(trainer, 0, 3);
     const Data data(9);
     const std::vector<float> scores = trainer.score(data.batch);
@@ -151,15 +162,15 @@ TEST("what is exported, the engine scores as the trainer does") {
     const std::atomic<bool> cancelled{false};
     CHECK(forward(*backend, *checkpoint, data.batch, plan, cancelled, engine));
     for (size_t i = 0; i < scores.size(); ++i) CHECK(std::fabs(scores[i] - engine.logits[i]) < 0.02);  // the weights became F16
-    CHECK_EQ(Trainer(model.path(), options()).layout().heads.size(), size_t{3});
+    CHECK_EQ(CpuTrainer(model.path(), options()).layout().heads.size(), size_t{3});
   }
 }
 
 TEST("a new query-conditioned head begins as the encoder's own opinion: a multiple of the cosine, least at early exits") {
   const tiny::Directory directory(tiny::layerwise_bert().files());
-  TrainerOptions o = options();
+  Options o = options();
   o.initial.head = HeadKind::query;
-  const Trainer trainer(directory.path(), o);
+  const CpuTrainer trainer(directory.path(), o);
   const Layout& layout = trainer.layout();
   CHECK(layout.architecture.head == HeadKind::query);
   const int hidden = layout.architecture.hidden;
@@ -175,9 +186,9 @@ TEST("a new query-conditioned head begins as the encoder's own opinion: a multip
 TEST("any supported encoder becomes layer-wise, with the exits asked for and more token types") {
   for (const tiny::Model& tiny_model : {tiny::bert_classifier(), tiny::xlm_roberta_classifier(), tiny::layerwise_bert()}) {
     const tiny::Directory directory(tiny_model.files());
-    TrainerOptions o = options();
+    Options o = options();
     o.initial.type_rows = 4;
-    const Trainer trainer(directory.path(), o);
+    const CpuTrainer trainer(directory.path(), o);
     const Layout& layout = trainer.layout();
     CHECK(layout.exit_layers == (std::vector<int>{1, 2}));
     CHECK_EQ(layout.architecture.token_types, 4);
@@ -186,15 +197,15 @@ TEST("any supported encoder becomes layer-wise, with the exits asked for and mor
     CHECK(std::equal(row(2), row(3), row(known)));
     CHECK(std::equal(row(3), row(3) + layout.architecture.hidden, row(0)));
     o.initial.exit_layers = {2};
-    CHECK_EQ(Trainer(directory.path(), o).layout().heads.size(), size_t{1});
+    CHECK_EQ(CpuTrainer(directory.path(), o).layout().heads.size(), size_t{1});
     o.initial.exit_layers = {1};
-    CHECK_THROWS_CODE(Trainer(directory.path(), o), "ERR_INVALID_ARGUMENT");
+    CHECK_THROWS_CODE(CpuTrainer(directory.path(), o), "ERR_INVALID_ARGUMENT");
   }
 }
 
 TEST("a step with anything wrong changes nothing") {
   const RandomModel model(kShape, 3);
-  Trainer trainer(model.path(), options()), untouched(model.path(), options());
+  CpuTrainer trainer(model.path(), options()), untouched(model.path(), options());
   const Data good(1);
   Data data = good;
   data.targets.labels.pop_back();
@@ -219,9 +230,9 @@ TEST("a gradient whose square is no float is not applied, unless it is clipped f
   LossConfig huge = loss();
   huge.exit_weights = {1e25, 1e25, 1e25};
   for (const double clip : {1.0, static_cast<double>(INFINITY)}) {
-    TrainerOptions own = options();
+    Options own = options();
     own.adam.clip = clip;
-    Trainer trainer(model.path(), own);
+    CpuTrainer trainer(model.path(), own);
     CHECK_EQ(trainer.step(good.batch, good.targets, huge, {1e-3, 1e-3}).applied, clip == 1.0);
     CHECK(trainer.step(good.batch, good.targets, loss(), {1e-3, 1e-3}).applied);
   }

@@ -1,4 +1,6 @@
-#include "train/cpu/query_heads.h"
+#include "train/query_heads.h"
+
+#include <algorithm>
 
 namespace matryoshka::train {
 namespace {
@@ -23,33 +25,41 @@ void add(float factor, const float* x, int n, float* to) {
 
 }  // namespace
 
-void QueryHeads::forward(const Layout& layout, const float* weights, const TokenBatch& batch, const TurnMemory& memory, std::vector<double>& logits) {
+template <class Body>
+void QueryHeads::each_exit(cpu::ThreadPool& pool, const Body& body) const {
+  const int workers = std::min(pool.threads(), exits_);
+  pool.run(workers, [&](int worker) {
+    for (int exit = worker; exit < exits_; exit += workers) body(exit);
+  });
+}
+
+void QueryHeads::forward(const Layout& layout, const float* weights, const TokenBatch& batch, const ExitRows& rows, cpu::ThreadPool& pool,
+                         std::vector<double>& logits) {
   exits_ = static_cast<int>(layout.heads.size());
   hidden_ = layout.architecture.hidden;
   vectors_.resize(at(batch.queries, 0));
-  for (int query = 0; query < batch.queries; ++query)
-    for (int exit = 0; exit < exits_; ++exit) {
-      const Layout::Head& head = layout.heads[exit];
-      const float* const row = memory.exit_row(exit, query);
+  each_exit(pool, [&](int exit) {
+    const Layout::Head& head = layout.heads[exit];
+    for (int query = 0; query < batch.queries; ++query)
       for (int o = 0; o < hidden_; ++o)
-        vectors_[at(query, exit) + o] = static_cast<float>(weights[head.weight + o] + dot(weights + head.query + static_cast<size_t>(o) * hidden_, row, hidden_));
-    }
-  for (int s = batch.queries; s < batch.sequences(); ++s)
-    for (int exit = 0; exit < exits_; ++exit)
-      logits[static_cast<size_t>(s) * exits_ + exit] = weights[layout.heads[exit].bias] + dot(&vectors_[at(batch.query_of[s], exit)], memory.exit_row(exit, s), hidden_);
+        vectors_[at(query, exit) + o] =
+            static_cast<float>(weights[head.weight + o] + dot(weights + head.query + static_cast<size_t>(o) * hidden_, rows.at(exit, query), hidden_));
+    for (int s = batch.queries; s < batch.sequences(); ++s)
+      logits[static_cast<size_t>(s) * exits_ + exit] = weights[head.bias] + dot(&vectors_[at(batch.query_of[s], exit)], rows.at(exit, s), hidden_);
+  });
 }
 
-void QueryHeads::backward(const Layout& layout, const float* weights, const TokenBatch& batch, const TurnMemory& memory,
+void QueryHeads::backward(const Layout& layout, const float* weights, const TokenBatch& batch, const ExitRows& rows, cpu::ThreadPool& pool,
                           const std::vector<double>& logit_gradients) {
   sums_.assign(vectors_.size(), 0);
   query_gradients_.assign(vectors_.size(), 0);
-  for (int s = batch.queries; s < batch.sequences(); ++s)
-    for (int exit = 0; exit < exits_; ++exit)
-      add(static_cast<float>(logit_gradients[static_cast<size_t>(s) * exits_ + exit]), memory.exit_row(exit, s), hidden_, &sums_[at(batch.query_of[s], exit)]);
-  for (int query = 0; query < batch.queries; ++query)
-    for (int exit = 0; exit < exits_; ++exit)
+  each_exit(pool, [&](int exit) {
+    for (int s = batch.queries; s < batch.sequences(); ++s)
+      add(static_cast<float>(logit_gradients[static_cast<size_t>(s) * exits_ + exit]), rows.at(exit, s), hidden_, &sums_[at(batch.query_of[s], exit)]);
+    for (int query = 0; query < batch.queries; ++query)
       for (int o = 0; o < hidden_; ++o)
         add(sums_[at(query, exit) + o], weights + layout.heads[exit].query + static_cast<size_t>(o) * hidden_, hidden_, &query_gradients_[at(query, exit)]);
+  });
 }
 
 void QueryHeads::add_row_gradient(const TokenBatch& batch, int exit, int sequence, double logit_gradient, float* row) const {
@@ -57,12 +67,12 @@ void QueryHeads::add_row_gradient(const TokenBatch& batch, int exit, int sequenc
   else add(static_cast<float>(logit_gradient), &vectors_[at(batch.query_of[sequence], exit)], hidden_, row);
 }
 
-void QueryHeads::add_weight_gradients(const Layout& layout, const TokenBatch& batch, const TurnMemory& memory, int exit, float* gradients) const {
+void QueryHeads::add_weight_gradients(const Layout& layout, const TokenBatch& batch, const ExitRows& rows, int exit, float* gradients) const {
   const Layout::Head& head = layout.heads[exit];
   for (int query = 0; query < batch.queries; ++query) {
     const float* const sum = &sums_[at(query, exit)];
     add(1, sum, hidden_, gradients + head.weight);
-    for (int o = 0; o < hidden_; ++o) add(sum[o], memory.exit_row(exit, query), hidden_, gradients + head.query + static_cast<size_t>(o) * hidden_);
+    for (int o = 0; o < hidden_; ++o) add(sum[o], rows.at(exit, query), hidden_, gradients + head.query + static_cast<size_t>(o) * hidden_);
   }
 }
 
