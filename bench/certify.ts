@@ -39,6 +39,7 @@ export async function calibrations(
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      device: { type: "string" },
       dtype: { type: "string", default: "f32" },
       store: { type: "string" },
       write: { type: "boolean", default: false },

@@ -55,6 +55,7 @@ async function measured(
 const { values } = parseArgs({
   options: {
     model: { type: "string" },
+    device: { type: "string" },
     dtype: { type: "string", default: "f32" },
     "max-length": { type: "string", default: String(CARD_LENGTH) },
     layers: { type: "string" },

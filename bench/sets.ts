@@ -14,7 +14,7 @@ import { spread } from "../dist/eval/spread.js";
 import { type Run, readRun } from "../dist/eval/trec-run.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import { type Dtype, Reranker } from "../dist/index.js";
+import { type Device, type Dtype, Reranker } from "../dist/index.js";
 
 const DATA = fileURLToPath(new URL("../../shared/data/eval", import.meta.url));
 
@@ -57,12 +57,16 @@ export function missingSets(): string | undefined {
 
 /** Runs with a model open, the bundled one by default, or says why there is nothing to run on. */
 export async function withModel(
-  { model, dtype }: { readonly model?: string | undefined; readonly dtype: string },
+  {
+    model,
+    device = "cpu",
+    dtype,
+  }: { readonly model?: string | undefined; readonly device?: string; readonly dtype: string },
   run: (reranker: Reranker, dtype: Dtype) => Promise<void>,
 ): Promise<void> {
   const missing = missingSets();
   if (missing) return console.log(`skipped: ${missing}`);
-  await using reranker = await Reranker.open(model, { dtype: dtype as Dtype });
+  await using reranker = await Reranker.open(model, { device: device as Device, dtype: dtype as Dtype });
   await run(reranker, dtype as Dtype);
 }
 

@@ -1,7 +1,7 @@
 /**
- * The second teacher of the recipe: the mean of what the bi-encoder and a model in training say, on fewer candidates.
+ * The second teacher of the recipe: the mean of what the bi-encoder and models in training say, on fewer candidates.
  *
- *   node teach.mjs --sets DIR --model DIR --out DIR [--lists N]
+ *   node teach.mjs --sets DIR --model DIR [--model DIR …] --out DIR [--lists N] [--device cuda]
  *
  * SETS is what prepare.py and widen.py wrote. For N lists of each set (default 450, of unlabelled ones MORE times as many),
  * OUT/<set>/runs/both.trec holds the relevant documents, the bi-encoder's first ten and five of the others, by
@@ -25,13 +25,29 @@ const MORE = { weak: 3, wide: 6 };
 const { values } = parseArgs({
   options: {
     sets: { type: "string" },
-    model: { type: "string" },
+    model: { type: "string", multiple: true },
+    device: { type: "string", default: "cpu" },
     out: { type: "string" },
     lists: { type: "string", default: "450" },
   },
 });
 const [sets, out] = [resolve(values.sets), resolve(values.out)];
-const reranker = await Reranker.open(values.model, { dtype: "bf16" });
+const models = [];
+for (const model of values.model) models.push(await Reranker.open(model, { device: values.device, dtype: "bf16" }));
+
+/** Of each request's documents, the mean of the models' logits. */
+async function logitsOf(requests) {
+  const sums = requests.map(({ documents }) => new Float64Array(documents.length));
+  for (const model of models) {
+    let at = 0;
+    for await (const { results } of model.rerankMany(requests, { maxLength: MAX_LENGTH })) {
+      for (const { index, logit } of results) sums[at][index] += logit / models.length;
+      at++;
+    }
+  }
+  return sums;
+}
+
 for (const name of readdirSync(sets).filter((each) => each !== "embeddings")) {
   const from = join(sets, name);
   const to = join(out, name);
@@ -53,19 +69,14 @@ for (const name of readdirSync(sets).filter((each) => each !== "embeddings")) {
     query: queries.get(query).split(/\s+/).slice(0, QUERY_WORDS).join(" "),
     documents: entries.map(({ id }) => passageText(corpus.get(id))),
   }));
-  const scored = new Map();
-  for await (const { results } of reranker.rerankMany(requests, { maxLength: MAX_LENGTH })) {
-    const [query, entries] = chosen[scored.size];
-    const both = results.map(({ index, logit }) => {
-      const { id, score } = entries[index];
-      return { id, score: (logit + score / TEMPERATURE) / 2 };
-    });
-    scored.set(
-      query,
-      both.sort((a, b) => b.score - a.score),
-    );
-  }
+  const logits = await logitsOf(requests);
+  const scored = new Map(
+    chosen.map(([query, entries], i) => {
+      const both = entries.map(({ id, score }, d) => ({ id, score: (logits[i][d] + score / TEMPERATURE) / 2 }));
+      return [query, both.sort((a, b) => b.score - a.score)];
+    }),
+  );
   writeFileSync(join(to, "runs", "both.trec"), formatRun(scored, "both"));
   console.log(`${name}: ${scored.size} lists`);
 }
-await reranker.close();
+for (const model of models) await model.close();

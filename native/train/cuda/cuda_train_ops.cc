@@ -206,23 +206,24 @@ void CudaTrainOps::linear_backward(int layer, Projection which) {
   launch(kernels_.input_gradient, input);
 }
 
+/// In rounds, each over what the last has left: one long sum would wait for memory row after row.
 void CudaTrainOps::sum_columns(const cuda::Kernel& kernel, const void* in, const Element16* times, int rows, int width, size_t at) {
-  cuda::SumRowsArgs parts{};
-  parts.in = in;
-  parts.times = times;
-  parts.segment = TurnActivations::kSegment;
-  parts.count = rows;
-  parts.outputs = TurnActivations::segments(rows);
-  parts.out = m_.partial;
-  parts.width = width;
-  launch(kernel, parts);
-  cuda::SumRowsArgs whole{};
-  whole.in = m_.partial;
-  whole.segment = whole.count = parts.outputs;
-  whole.outputs = 1;
-  whole.out = turn_.gradients + at;
-  whole.width = width;
-  launch(kernels_.sum_floats, whole);
+  cuda::SumRowsArgs args{};
+  args.in = in;
+  args.times = times;
+  args.segment = TurnActivations::kSegment;
+  args.width = width;
+  const cuda::Kernel* next = &kernel;
+  for (float* to = m_.partial; rows > 0; to += static_cast<size_t>(args.outputs) * width) {
+    args.count = rows;
+    args.outputs = TurnActivations::segments(rows);
+    args.out = args.outputs == 1 ? turn_.gradients + at : to;
+    launch(*next, args);
+    next = &kernels_.sum_floats;
+    args.in = args.out;
+    args.times = nullptr;
+    rows = args.outputs == 1 ? 0 : args.outputs;
+  }
 }
 
 void CudaTrainOps::table_gradient(const DeviceTableRows& rows, size_t table) {

@@ -86,7 +86,7 @@ TurnActivations::TurnActivations(cuda::Carver& carver, const Layout& layout, int
   size_t widest = 0;
   for (const LinearAt& linear : layout.blocks[0].linear) widest = std::max(widest, static_cast<size_t>(linear.out) * linear.in);
   const size_t splits = (t + kSplit - 1) / kSplit, table_segments = t;  // as many as there are tokens, where no two share a row
-  partial = carver.take<float>(std::max({splits * widest, segments(tokens) * std::max(f, 2 * h), table_segments * h}));
+  partial = carver.take<float>(std::max({splits * widest, 2 * segments(tokens) * std::max(f, 2 * h), table_segments * h}));
 }
 
 }  // namespace matryoshka::train

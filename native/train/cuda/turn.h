@@ -67,8 +67,8 @@ struct TurnActivations {
 
   /// Tokens that one split of a weight's gradient sums; a whole number of steps of its kernel.
   static constexpr int kSplit = 2048;
-  /// Rows of a segment of the sums for biases and norms.
-  static constexpr int kSegment = 128;
+  /// Rows that one round of the sums for biases and norms makes one of.
+  static constexpr int kSegment = 64;
   static int segments(int rows) { return (rows + kSegment - 1) / kSegment; }
 };
 
