@@ -32,7 +32,7 @@ if (missing) {
 } else {
   const sets = await Promise.all(NAMES.map(evaluationSet));
   const orders = async (dtype: Dtype): Promise<Uint32Array[][]> => {
-    await using reranker = await Reranker.open(undefined, { dtype });
+    await using reranker = await Reranker.open(undefined, { device: "cpu", dtype });
     const found: Uint32Array[][] = [];
     for (const { name, lists } of sets)
       found.push(

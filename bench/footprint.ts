@@ -24,7 +24,7 @@ const parts: Record<string, () => Promise<unknown>> = {
     globalThis.gc?.();
     const before = process.memoryUsage.rss();
     const start = performance.now();
-    const reranker = await Reranker.open();
+    const reranker = await Reranker.open(undefined, { device: "cpu" });
     const milliseconds = performance.now() - start;
     globalThis.gc?.();
     await sleep(50);
@@ -34,7 +34,7 @@ const parts: Record<string, () => Promise<unknown>> = {
   },
 
   async growth() {
-    const reranker = await Reranker.open();
+    const reranker = await Reranker.open(undefined, { device: "cpu" });
     const pairs = workload();
     const resident: number[] = [];
     for (let scored = 0; scored < 10_000; scored += 1_000) {
@@ -48,7 +48,7 @@ const parts: Record<string, () => Promise<unknown>> = {
   },
 
   async loop() {
-    const reranker = await Reranker.open();
+    const reranker = await Reranker.open(undefined, { device: "cpu" });
     const pairs = workload();
     const documents = Array.from({ length: 2_000 }, (_, i) => pairs[i % pairs.length]!.document);
     const delay = monitorEventLoopDelay({ resolution: 1 });

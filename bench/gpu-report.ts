@@ -77,7 +77,7 @@ export function kernelTable(times: readonly KernelTime[]): string[] {
     const share = bound
       ? `${bound.microseconds.toFixed(1)} | ${bound.by} | ${((100 * bound.microseconds) / microseconds).toFixed(1)} %`
       : "unknown | | ";
-    return `| ${name} | ${launches} | ${microseconds.toFixed(1)} | ${share} |`;
+    return `| ${name} | ${Number(launches.toFixed(2))} | ${microseconds.toFixed(1)} | ${share} |`;
   };
   return [
     "| kernel of a layer | launches | µs | at least µs | bound by | share of the roofline |",

@@ -1,6 +1,7 @@
 /**
  * The bundled model on every GPU that is here, over workload W in one list (`npm run bench:gpu` builds what it needs):
- * gpu-measure.ts in each arithmetic, and PyTorch on the same tokens where it is installed and sees the GPU.
+ * gpu-measure.ts in each arithmetic, and PyTorch on the same tokens where it is installed and sees the GPU. What it prints is
+ * also written to bench/results, in a file named after the first GPU.
  */
 import { Reranker } from "../dist/index.js";
 import { native } from "../dist/native.js";
@@ -9,6 +10,7 @@ import { rateLine } from "./gpu-report.js";
 import { machine } from "./machine.js";
 import * as torch from "./peers/contenders/torch.mjs";
 import { workloads } from "./peers/workload.mjs";
+import { writeResult } from "./suites/results.js";
 import { workload } from "./workload.js";
 
 const ROUNDS = 20;
@@ -29,12 +31,17 @@ const batch = {
 };
 
 const { devices, reason } = native().gpus();
-console.log(devices.length > 0 ? machine().line : `GPU benchmark skipped: ${reason}.`);
+const lines: string[] = [];
+const print = (line: string): void => {
+  console.log(line);
+  lines.push(line);
+};
+print(devices.length > 0 ? machine().line : `GPU benchmark skipped: ${reason}.`);
 for (const gpu of devices)
   for (const dtype of ["bf16", "f16", "f32"] as const) {
     if (dtype === "bf16" && gpu.capability < 80) continue;
     const device = `cuda:${gpu.index}` as const;
-    console.log(`\n${device} ${gpu.name}, ${dtype}: ${documents.length} documents, median of ${ROUNDS}`);
+    print(`\n${device} ${gpu.name}, ${dtype}: ${documents.length} documents, median of ${ROUNDS}`);
     await using model = await Reranker.open(undefined, { device, dtype });
     await measure({
       model,
@@ -46,10 +53,12 @@ for (const gpu of devices)
       batch,
       rounds: ROUNDS,
       trace: native().trace,
-      print: (line) => console.log(line),
+      print,
     });
     await comparePyTorch(dtype, gpu.index, await engineTime(model));
   }
+
+if (devices[0]) writeResult(`gpu-${devices[0].name.toLowerCase().replace(/\W+/g, "-")}.txt`, `${lines.join("\n")}\n`);
 
 /** Milliseconds of the same pairs that PyTorch scores, without tokenization. */
 async function engineTime(model: Reranker): Promise<number> {
@@ -64,14 +73,14 @@ async function engineTime(model: Reranker): Promise<number> {
 /** The best of each batch size; padding and copies to the device not counted. */
 async function comparePyTorch(dtype: string, index: number, ours: number): Promise<void> {
   const missing = torch.missing(`cuda:${index}`);
-  if (missing) return console.log(`PyTorch skipped: ${missing}.`);
+  if (missing) return print(`PyTorch skipped: ${missing}.`);
   const contender = await torch.open(dtype, `cuda:${index}`);
-  console.log(rateLine("this package, at best", rows.length, ours));
+  print(rateLine("this package, at best", rows.length, ours));
   for (const size of TORCH_BATCHES) {
     const pass = contender.prepare(rows, size);
     let best = Number.POSITIVE_INFINITY;
     for (let i = 0; i < ROUNDS; i++) best = Math.min(best, (await pass()).milliseconds);
-    console.log(rateLine(`PyTorch, batches of ${size}`, rows.length, best, contender.version));
+    print(rateLine(`PyTorch, batches of ${size}`, rows.length, best, contender.version));
   }
   contender.close();
 }

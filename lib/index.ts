@@ -4,5 +4,12 @@
 export { type ErrorCode, MatryoshkaError } from "./errors.js";
 export { DEFAULT_MODEL, inspectModel } from "./model-info.js";
 export { Reranker } from "./reranker.js";
-export { chooseDtype, type DtypeChoice, type Machine, machine } from "./resolve.js";
+export {
+  chooseDevice,
+  chooseDtype,
+  type DeviceChoice,
+  type DtypeChoice,
+  type Machine,
+  machine,
+} from "./resolve.js";
 export type * from "./types.js";

@@ -142,7 +142,6 @@ export interface NativeGpu {
   /** Compute capability × 10: 80 for 8.0. */
   readonly capability: number;
   readonly totalGiB: number;
-  readonly freeGiB: number;
   readonly multiprocessors: number;
   /** Of the multiprocessors and of the memory bus, at most; 0 where the driver does not say. */
   readonly clockGHz: number;

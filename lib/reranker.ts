@@ -14,7 +14,7 @@ import { fromNative, type NativeEngineInfo, native } from "./native.js";
 import { checkOpen, checkRerank, checkScore, type ResolvedRerank } from "./options.js";
 import { PairScorer } from "./pair-scorer.js";
 import { rank } from "./rank.js";
-import { resolveOpen } from "./resolve.js";
+import { type ResolvedOpen, resolveOpen } from "./resolve.js";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.js";
 import type {
   CertificateStatus,
@@ -71,17 +71,26 @@ export class Reranker {
     const path = modelDirectory(directory);
     const { audit, ...rest } = checkOpen(options);
     const resolved = resolveOpen(rest);
+    try {
+      return await Reranker.#open(path, resolved, audit);
+    } catch (error) {
+      if (!resolved.fallback) throw error;
+      return Reranker.#open(path, resolved.fallback, audit);
+    }
+  }
+
+  static async #open(path: string, { engines, dtype }: ResolvedOpen, audit: number | undefined): Promise<Reranker> {
     let engine: EnginePool | undefined;
     try {
       const { Engine } = native();
-      engine = new EnginePool(resolved.engines.map((each) => new Engine(path, each)));
+      engine = new EnginePool(engines.map((each) => new Engine(path, each)));
       // The engine's thread packs the weights while this one builds the tokenizer. A wrong directory fails both; the
       // engine's error says more.
       const [facts, tokenizer] = await Promise.allSettled([engine.ready, loadTokenizer(path)]);
       if (facts.status === "rejected") throw facts.reason;
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       checkVocabulary(path, tokenizer.value, facts.value);
-      const info = await modelInfo(path, facts.value);
+      const info: ModelInfo = { ...(await modelInfo(path, facts.value)), dtype };
       const certificates = await readCertificates(path);
       const marks = await marksMatches(path, facts.value.tokenTypes);
       const scorer = new PairScorer({
@@ -92,7 +101,6 @@ export class Reranker {
         unmarked: marks ? unmarkedIds(tokenizer.value) : undefined,
       });
       const { exitLayers } = info;
-      const { dtype } = resolved;
       const planner = new ExitPlanner({ directory: path, exitLayers, certificates, dtype, auditRate: audit });
       return new Reranker(info, engine, scorer, planner);
     } catch (error) {

@@ -3,8 +3,9 @@
  */
 
 /**
- * Where the model runs. "auto" is the CPU: a GPU must be asked for; "cuda" is the first GPU, "cuda:1" the second,
- * "cuda:0,1" both, each with the whole model, batches going to the one with less to do;
+ * Where the model runs. "auto" is the first GPU of compute capability 8.0 or later where the CUDA core is built, and else
+ * the CPU; "cuda" is the first GPU, "cuda:1" the second, "cuda:0,1" both, each with the whole model, batches going to the
+ * one with less to do;
  * "emulator" runs the GPU's kernels on the CPU, slowly, to check them; "reference" is the double-precision oracle.
  */
 export type Device = "auto" | "cpu" | "cuda" | `cuda:${number}` | `cuda:${number},${string}` | "emulator" | "reference";
@@ -244,6 +245,8 @@ export interface ModelInfo {
   readonly storedTypes: Readonly<Record<string, number>>;
   /** `provenance` of matryoshka.json, where there is one. */
   readonly provenance: unknown;
-  /** What runs it, e.g. "cpu f32 avx512 2 threads"; absent in `inspect`, which packs nothing. */
+  /** What runs it, e.g. "cpu f32 avx512 2 threads"; absent in `inspect`, which packs nothing, as is the next. */
   readonly backend?: string;
+  /** Arithmetic of its matrix products. */
+  readonly dtype?: Exclude<Dtype, "auto">;
 }

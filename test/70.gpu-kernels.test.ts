@@ -54,7 +54,7 @@ describe.each(devices)("a reranker on %s", (device) => {
   const documents = Array.from({ length: 12 }, (_, i) => `w${i} ${"w1 w2 w3 ".repeat(i % 4)}`);
 
   it("says what it runs on, and ranks as the CPU does", async () => {
-    await using onDevice = await Reranker.open(model.directory, { device });
+    await using onDevice = await Reranker.open(model.directory, { device, dtype: "f32" });
     await using cpu = await Reranker.open(model.directory, { device: "cpu", dtype: "f32" });
     expect(onDevice.info.backend).toMatch(device === "emulator" ? /^emulator f32$/ : /^cuda:\d+ .* f32$/);
     const there = await onDevice.rerank("w1 w2", documents);
@@ -65,7 +65,7 @@ describe.each(devices)("a reranker on %s", (device) => {
 
   it("stops documents early, where the CPU stops them, and survivors keep their scores to the bit", async () => {
     const exit = { type: "confidence", thresholds: { 1: 0.8, 2: 0.7 } } as const;
-    await using onDevice = await Reranker.open(model.directory, { device });
+    await using onDevice = await Reranker.open(model.directory, { device, dtype: "f32" });
     await using cpu = await Reranker.open(model.directory, { device: "cpu", dtype: "f32" });
     const byIndex = (results: readonly { index: number; exitLayer: number }[]) =>
       Object.fromEntries(results.map(({ index, exitLayer }) => [index, exitLayer]));

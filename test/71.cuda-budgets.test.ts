@@ -30,6 +30,16 @@ const BUDGETS: readonly Budget[] = [
   { kernel: /^(embed|residual|head)<.*, 1024>/, registers: 168 },
   { kernel: /^(embed|residual|head)<.*, 2048>/, registers: 255 },
   { kernel: /^rope</, registers: 72 },
+  { kernel: /^product</, registers: 254, mma: 64, densest: 0.4 },
+  { kernel: /^attention_query_gradient<.*, 32>/, registers: 176, mma: 80, densest: 0.2 },
+  { kernel: /^attention_query_gradient<.*, 64>/, registers: 208, mma: 160, densest: 0.4 },
+  { kernel: /^attention_query_gradient<.*, 128>/, registers: 220, mma: 160, densest: 0.4 },
+  { kernel: /^attention_key_gradient<.*, 32>/, registers: 186, mma: 64, densest: 0.25 },
+  { kernel: /^attention_key_gradient<.*, 64>/, registers: 224, mma: 128, densest: 0.4 },
+  { kernel: /^attention_key_gradient<.*, 128>/, registers: 254, mma: 128, densest: 0.4 },
+  { kernel: /^norm_(forward|backward)<.*, 1024>/, registers: 112 },
+  { kernel: /^norm_(forward|backward)<.*, 2048>/, registers: 192 },
+  { kernel: /^(activate_all|sum_rows|gather_rows|add_rows|embedding_sum|narrow_all)</, registers: 64 },
   { kernel: /^(gather|decide|compact|map_rows)$/, registers: 64 },
 ];
 

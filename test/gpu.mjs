@@ -55,7 +55,7 @@ function test() {
     if (signal) console.error(`Ended by ${signal}: ${LIMIT_MINUTES} minutes are over.`);
     return status === 0;
   };
-  const api = [process.execPath, join(root, "node_modules/vitest/vitest.mjs"), "run", "test/70.gpu-kernels.test.ts", "-t", "cuda:"];
+  const api = [process.execPath, join(root, "node_modules/vitest/vitest.mjs"), "run", "test/70.gpu-kernels.test.ts", "test/74.gpu-training.test.ts", "-t", "cuda:"];
   const programs = findNvcc() ? buildForGpu(capabilities().found) : [];
   if (programs.length === 0) console.log("nvcc is not installed: the tests of single kernels are skipped.");
   const checks = [...programs.map((program) => [program]), api];

@@ -32,7 +32,7 @@ const { values } = parseArgs({
 if ((values.data === undefined) !== (values.run === undefined)) throw new Error("--data and --run go together");
 const data = values.data ? await beir(values.data, values.split, values.run!) : demo();
 const dtype = values.dtype as Dtype;
-await using reranker = await Reranker.open(undefined, { dtype });
+await using reranker = await Reranker.open(undefined, { device: "cpu", dtype });
 const { info } = reranker;
 const conditions: Conditions = {
   certificates: await readCertificates(info.directory),

@@ -23,7 +23,7 @@ export async function endToEnd() {
   }[] = [];
   for (const dtype of ["f32", "bf16", "int8"] as const satisfies readonly Dtype[])
     for (const threads of [1, 2]) {
-      await using reranker = await Reranker.open(undefined, { dtype, threads });
+      await using reranker = await Reranker.open(undefined, { device: "cpu", dtype, threads });
       const layers = [reranker.info.layers];
       const { stats } = await reranker.score(pairs, { layers });
       const { seconds } = await measureAsync(() => reranker.score(pairs, { layers }));
@@ -59,7 +59,7 @@ export async function endToEnd() {
 async function depthLine(pairs: readonly { query: string; document: string }[]) {
   const depths: { dtype: string; layer: number; millisecondsPerPair: number }[] = [];
   for (const dtype of ["f32", "bf16", "int8"] as const) {
-    await using reranker = await Reranker.open(undefined, { dtype });
+    await using reranker = await Reranker.open(undefined, { device: "cpu", dtype });
     for (const layer of reranker.info.exitLayers) {
       const { seconds } = await measureAsync(() => reranker.score(pairs, { layers: [layer] }), {
         maxTime: 2,

@@ -17,7 +17,7 @@ function resident(threads: number): number {
   const script = `
     import { Reranker } from "${new URL("../../dist/index.js", import.meta.url).href}";
     import { workload } from "${new URL("../workload.ts", import.meta.url).href}";
-    const reranker = await Reranker.open(undefined, { threads: ${threads} });
+    const reranker = await Reranker.open(undefined, { device: "cpu", threads: ${threads} });
     await reranker.score(workload().slice(0, 64));
     globalThis.gc();
     console.log(process.memoryUsage.rss());`;
@@ -26,7 +26,7 @@ function resident(threads: number): number {
 }
 
 export async function growth() {
-  await using reranker = await Reranker.open();
+  await using reranker = await Reranker.open(undefined, { device: "cpu" });
   const all = workload().map(({ query, document }) => ({ query, document }));
   const layers = [reranker.info.layers];
   const rows: { pairs: number; pairsPerSecond: number; tokensPerSecond: number }[] = [];

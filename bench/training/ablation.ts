@@ -63,7 +63,7 @@ function train(config: object, file: string, out: string): void {
 
 /** nDCG@10 by set at DEPTHS. */
 async function judged(directory: string, store: string): Promise<Record<string, number[]>> {
-  await using reranker = await Reranker.open(directory, { dtype: DTYPE });
+  await using reranker = await Reranker.open(directory, { device: "cpu", dtype: DTYPE });
   const out: Record<string, number[]> = {};
   for (const name of SETS) {
     const { lists, qrels } = await evaluationSet(name);

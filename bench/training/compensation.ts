@@ -73,7 +73,7 @@ else {
         stdio: ["ignore", "ignore", "inherit"],
       });
       if (status !== 0) throw new Error(`compensate --kind ${kind} ended with ${status}`);
-      await using reranker = await Reranker.open(directory, { dtype: DTYPE });
+      await using reranker = await Reranker.open(directory, { device: "cpu", dtype: DTYPE });
       const store = values.store && join(values.store, `compensation-${kind}`);
       const { made } = await calibrations(reranker, DTYPE, store);
       const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));

@@ -65,7 +65,7 @@ else if (!values.run) {
     writeFileSync(join(exact, "model.safetensors"), encoderOf(readFileSync(join(checkpoints, newest, "state"))));
     const { lists, qrels } = await evaluationSet(values.set as SetName);
     const of = async (directory: string) => {
-      await using reranker = await Reranker.open(directory, { dtype: "f32" });
+      await using reranker = await Reranker.open(directory, { device: "cpu", dtype: "f32" });
       const set = await scored(reranker, lists, "half", { dtype: "f32", maxLength: MAX_LENGTH }, undefined);
       const judge = { qrels, measures: ["nDCG@10"] };
       const { report } = depthReport(reranker.info.layers, set, judge, reranker.info, null);

@@ -9,7 +9,6 @@ import { fingerprint } from "../fingerprint.js";
 import { nextTurn } from "../next-turn.js";
 import { checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
-import { resolveOpen } from "../resolve.js";
 import { CANDIDATES, CANDIDATES_HELP, candidateLists, candidateSource } from "./candidates.js";
 import {
   COMMON_HELP,
@@ -72,13 +71,11 @@ Example: matryoshka calibrate --model ./my-model --pairs traffic.jsonl --dtype f
     for (const k of settings.ks) for (const alpha of settings.alphas) checkTarget(k, alpha, settings.delta);
     const lists = await candidateLists(settings, { groupBy: settings.groupBy, signal });
     checkDepths(lists, settings.ks);
-    const open = openOptions(values);
-    const { dtype } = resolveOpen(open);
-    await using reranker = await Reranker.open(text(values, "model"), open);
+    await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
     const { directory } = reranker.info;
     await assertCanHold(directory);
     const { maxLength } = checkScore(settings.score, reranker.info);
-    const print = await fingerprint(directory, { dtype, maxLength });
+    const print = await fingerprint(directory, { dtype: reranker.info.dtype!, maxLength });
     const set = await trajectories(reranker, lists, {
       ...{ fingerprint: print, directory: settings.store, output, signal },
       name: `calibrate-${settings.source}`,

@@ -63,7 +63,10 @@ Example: matryoshka compensate --model ./my-model --pairs traffic.jsonl`,
 
   async run({ values, output, signal }) {
     const { kind, units, seed, limit, score, source } = read(values);
-    await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
+    const open = openOptions(values);
+    // Scoring rows are what the CPU gives back; a GPU has scores only.
+    const device = open.device === "auto" ? "cpu" : open.device!;
+    await using reranker = await Reranker.open(text(values, "model"), { ...open, device });
     const { directory, layers, exitLayers } = reranker.info;
     await assertCanHold(directory);
     const heads = new Map<number, CompensationTensors>();

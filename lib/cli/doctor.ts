@@ -3,10 +3,10 @@
  */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { MatryoshkaError } from "../errors.js";
-import { addonFile, type NativeGpus, native } from "../native.js";
+import { addonFile, type NativeGpu, type NativeGpus } from "../native.js";
 import { Reranker } from "../reranker.js";
-import { chooseDtype, machine } from "../resolve.js";
-import type { Dtype } from "../types.js";
+import { chooseDtype, chooseHere, gpus, machine } from "../resolve.js";
+import type { Device, Dtype } from "../types.js";
 import type { Command } from "./command.js";
 import { table } from "./output.js";
 
@@ -20,10 +20,11 @@ const KNOWN = {
   logits: [2.435446, -4.1709504],
 };
 
-type CpuDtype = Exclude<Dtype, "auto" | "f16">;
-
 /** How far a dtype may be from the known logits, absolutely. */
-const TOLERANCE: Readonly<Record<CpuDtype, number>> = { f32: 2e-4, bf16: 0.15, int8: 0.3 };
+const TOLERANCE = { f32: 2e-4, bf16: 0.15, f16: 0.02, int8: 0.3 } as const satisfies Record<
+  Exclude<Dtype, "auto">,
+  number
+>;
 
 export const doctor: Command = {
   summary: "what this machine has, what was chosen and why, and a self-test",
@@ -35,10 +36,12 @@ Exits with 1 if the self-test of the bundled model fails.`,
 
   async run({ output }) {
     const { isas, features } = machine();
-    const chosen = chooseDtype(machine());
-    const gpus = native().gpus();
-    const tests = [];
-    for (const dtype of ["f32", "bf16", "int8"] as const) tests.push(await selfTest(dtype));
+    const found = gpus();
+    const tests: SelfTest[] = [];
+    for (const each of ["f32", "bf16", "int8"] as const) tests.push(await selfTest("cpu", each));
+    for (const gpu of found.devices)
+      for (const each of dtypesOf(gpu)) tests.push(await selfTest(`cuda:${gpu.index}`, each));
+    const { device, dtype } = taken(tests);
     const report = {
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
@@ -48,9 +51,9 @@ Exits with 1 if the self-test of the bundled model fails.`,
       addon: addonFile(),
       instructionSets: isas,
       features,
-      device: { chosen: "cpu", reason: describeGpus(gpus) },
-      gpus,
-      dtype: { chosen: chosen.dtype, reason: chosen.reason },
+      device: { chosen: device.device, reason: device.reason },
+      gpus: found,
+      dtype: { chosen: dtype.dtype, reason: dtype.reason },
       isa: process.env.MATRYOSHKA_ISA ? { forced: process.env.MATRYOSHKA_ISA } : { chosen: isas[0] },
       selfTest: tests,
     };
@@ -68,15 +71,13 @@ Exits with 1 if the self-test of the bundled model fails.`,
               ? `${process.env.MATRYOSHKA_ISA} (forced)`
               : `${isas[0]} (of ${isas.join(", ")})`,
           ],
-          ["device", `cpu: ${report.device.reason}`],
-          ["dtype", `${chosen.dtype}: ${chosen.reason}`],
-          ...tests.map((t) => [
-            `self-test ${t.dtype}`,
-            `${t.passed ? "passed" : "FAILED"} on ${t.backend}, off by ${t.error.toExponential(1)} (limit ${t.limit})`,
-          ]),
+          ["gpus", describeGpus(found)],
+          ["device", `${device.device}: ${device.reason}`],
+          ["dtype", `${dtype.dtype}: ${dtype.reason}`],
+          ...tests.map((test) => [`self-test ${test.dtype}`, describeTest(test)]),
         ]),
       );
-    if (!tests.every((t) => t.passed))
+    if (tests.some(({ state }) => state === "failed"))
       throw new MatryoshkaError(
         "ERR_INTERNAL",
         "The self-test failed: this build must not be trusted on this machine. Rebuild it, or report it with this output.",
@@ -84,24 +85,75 @@ Exits with 1 if the self-test of the bundled model fails.`,
   },
 };
 
-/** One line: why the CPU is what "auto" means here. */
+/** What "auto" comes to: a GPU that does not open the model leaves it to the CPU, as in `Reranker.open`. */
+function taken(tests: readonly SelfTest[]): ReturnType<typeof chooseHere> {
+  const chosen = chooseHere();
+  const { device } = chosen.device;
+  const test = tests.find((each) => each.device === device && each.dtype === chosen.dtype.dtype);
+  return test?.state === "unopened"
+    ? {
+        device: { device: "cpu", reason: `${device} was chosen but does not open the bundled model: ${test.reason}` },
+        dtype: chooseDtype(machine()),
+      }
+    : chosen;
+}
+
+/** Those that are here, and the versions that meet. */
 function describeGpus({ devices, reason, object, toolkit, driver }: NativeGpus): string {
   const version = (number: number) => `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}`;
   const built =
     toolkit > 0 ? ` (${object}, CUDA ${version(toolkit)}, driver ${driver > 0 ? version(driver) : "none"})` : "";
-  if (devices.length === 0) return `no GPU: ${reason}${built}`;
-  const names = devices.map(({ index, name, freeGiB }) => `cuda:${index} ${name}, ${freeGiB.toFixed(1)} GiB free`);
-  return `a GPU is used where it is asked for by name: ${names.join("; ")}${built}`;
+  const names = devices.map(({ index, name, totalGiB }) => `cuda:${index} ${name}, ${totalGiB.toFixed(1)} GiB`);
+  return `${names.join("; ") || `none: ${reason}`}${built}`;
 }
 
-async function selfTest(dtype: CpuDtype) {
-  await using reranker = await Reranker.open(undefined, { dtype });
-  const last = reranker.info.layers;
-  const { logits } = await reranker.score(
-    KNOWN.documents.map((document) => ({ query: KNOWN.query, document })),
-    { layers: [last] },
-  );
-  const error = Math.max(...KNOWN.logits.map((known, i) => Math.abs(logits[last]![i]! - known)));
+/** What the kernels compute in on it. */
+function dtypesOf({ capability }: NativeGpu): readonly ("f32" | "bf16" | "f16")[] {
+  if (capability < 75) return [];
+  return capability < 80 ? ["f32", "f16"] : ["f32", "bf16", "f16"];
+}
+
+interface SelfTest {
+  readonly device: Device;
+  readonly dtype: Exclude<Dtype, "auto">;
+  readonly passed: boolean;
+  /** "unopened": the GPU did not take the model. */
+  readonly state: "passed" | "failed" | "unopened";
+  readonly backend?: string;
+  readonly error?: number;
+  readonly limit: number;
+  /** Why there is no error. */
+  readonly reason?: string;
+}
+
+function describeTest({ device, state, backend, error, limit, reason }: SelfTest): string {
+  if (state === "unopened") return `not run, the model does not open on ${device}: ${reason}`;
+  const off = error === undefined ? reason : `off by ${error.toExponential(1)} (limit ${limit})`;
+  return `${state === "passed" ? "passed" : "FAILED"} on ${backend}, ${off}`;
+}
+
+/** On a GPU whatever goes wrong is told; on the CPU the bundled model must open. */
+async function selfTest(device: "cpu" | `cuda:${number}`, dtype: SelfTest["dtype"]): Promise<SelfTest> {
   const limit = TOLERANCE[dtype];
-  return { dtype, backend: reranker.info.backend, error, limit, passed: error <= limit };
+  const asked = { device, dtype, limit };
+  let reranker: Reranker;
+  try {
+    reranker = await Reranker.open(undefined, { device, dtype });
+  } catch (error) {
+    if (device === "cpu") throw error;
+    return { ...asked, passed: false, state: "unopened", reason: (error as Error).message };
+  }
+  const { backend, layers: last } = reranker.info;
+  try {
+    const pairs = KNOWN.documents.map((document) => ({ query: KNOWN.query, document }));
+    const { logits } = await reranker.score(pairs, { layers: [last] });
+    const error = Math.max(...KNOWN.logits.map((known, i) => Math.abs(logits[last]![i]! - known)));
+    const passed = error <= limit;
+    return { ...asked, passed, state: passed ? "passed" : "failed", backend: backend!, error };
+  } catch (error) {
+    if (device === "cpu") throw error;
+    return { ...asked, passed: false, state: "failed", backend: backend!, reason: (error as Error).message };
+  } finally {
+    await reranker.close();
+  }
 }

@@ -13,7 +13,6 @@ import { fingerprint } from "../fingerprint.js";
 import { readCertificates } from "../model-info.js";
 import { checkRerank, checkScore } from "../options.js";
 import { Reranker } from "../reranker.js";
-import { resolveOpen } from "../resolve.js";
 import type { Exit } from "../types.js";
 import {
   COMMON_HELP,
@@ -114,13 +113,12 @@ Example: matryoshka eval --data beir/scifact --run bm25.trec --depths 4,8,12 --e
   async run({ values, output, signal }) {
     const settings = read(values);
     const qrels = await readSplit(settings.data, settings.split);
-    const open = openOptions(values);
-    const { dtype } = resolveOpen(open);
-    await using reranker = await Reranker.open(text(values, "model"), open);
+    await using reranker = await Reranker.open(text(values, "model"), openOptions(values));
     // The reranker's own checks, before hours of work: exits, depths, the length.
     for (const { exit } of settings.exits) checkRerank({ exit }, reranker.info);
     const { maxLength, layers: depths } = checkScore(settings.score, reranker.info);
     const certificates = await readCertificates(reranker.info.directory);
+    const dtype = reranker.info.dtype!;
     const print = await fingerprint(reranker.info.directory, { dtype, maxLength });
     const compare = settings.compare === undefined ? undefined : await readRun(settings.compare);
     const judge: Judge = {

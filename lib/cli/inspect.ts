@@ -2,7 +2,7 @@
  * `matryoshka inspect`: what a checkpoint is, read from its files.
  */
 import { inspectModel } from "../model-info.js";
-import { chooseDtype, machine } from "../resolve.js";
+import { chooseHere } from "../resolve.js";
 import { type Command, text } from "./command.js";
 import { table } from "./output.js";
 
@@ -18,7 +18,7 @@ Example: matryoshka inspect models/default`,
 
   async run({ values, positionals, output }) {
     const model = await inspectModel(positionals[0] ?? text(values, "model"));
-    const dtype = chooseDtype(machine());
+    const { dtype } = chooseHere();
     if (output.json) return output.object({ ...model, dtype });
     await output.line(
       table([

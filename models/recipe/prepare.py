@@ -7,8 +7,9 @@ Unlabelled lists, of every set's queries against Wikipedia and arXiv, become a s
   python prepare.py --data DIR_OF_SETS --bi-encoder bge-small-en-v1.5 --out OUT
 
 Needs numpy, and this package built (npm run build). Embeddings are kept in OUT/embeddings, so a run that was stopped goes on.
+With --device cuda, PyTorch and transformers embed and search instead, in seconds: nothing is kept.
 """
-import argparse, gzip, hashlib, json, random, subprocess
+import argparse, gzip, hashlib, json, random, subprocess, time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,13 @@ LABELLED = ["squad-sent", "nq-gold", "medquad", "stackexchange-small", "scitldr"
 # What BAAI's model card gives short queries when they look for passages.
 INSTRUCTION = "Represent this sentence for searching relevant passages: "
 CHUNK = 8192
+# Queries that are compared with all documents at once.
+BLOCK = 512
+START = time.monotonic()
+
+
+def say(message):
+    print(f"{time.monotonic() - START:6.1f} s  {message}", flush=True)
 
 
 def lines(path):
@@ -30,6 +38,8 @@ def text_of(document):
 
 class BiEncoder:
     """Vectors from embed.mjs, kept in `cache`."""
+
+    device = "cpu"
 
     def __init__(self, path, cache):
         self.cache = cache
@@ -53,16 +63,71 @@ class BiEncoder:
                 np.save(path, np.fromfile(out, np.float32).reshape(len(chunk), -1).astype(np.float16))
                 given.unlink()
                 out.unlink()
-                print(f"{name}: {start + len(chunk)} of {len(texts)}", flush=True)
+                say(f"{name}: {start + len(chunk)} of {len(texts)}")
             parts.append(np.load(path))
         return np.concatenate(parts)
 
 
-def nearest(queries, documents, k):
-    """Indices [n, k] of the documents nearest to each query, block by block."""
+class TorchBiEncoder:
+    """The same vectors by PyTorch, on one of its devices."""
+
+    TOKENS = 65536  # of a batch, padding among them
+
+    def __init__(self, path, device):
+        import torch
+        from tokenizers import Tokenizer
+        from transformers import AutoModel
+
+        self.torch, self.device = torch, device
+        self.tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        torch.backends.cuda.enable_cudnn_sdp(False)  # cuDNN would plan anew for each shape, and nearly each batch has its own
+        self.model = AutoModel.from_pretrained(path, dtype=torch.bfloat16, add_pooling_layer=False).to(device).eval()
+        say(f"bi-encoder on {device}")
+
+    def __call__(self, name, texts, length):
+        with self.torch.inference_mode():
+            vectors = self.embed(texts, length).cpu().numpy()
+        say(f"{name}: {len(texts)} embedded")
+        return vectors
+
+    def embed(self, texts, length):
+        self.tokenizer.enable_truncation(length)
+        tokens = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+        # Texts of like length go through together, the longest first: it says how many fit.
+        order = sorted(range(len(texts)), key=lambda i: -len(tokens[i]))
+        vectors = self.torch.empty(len(texts), self.model.config.hidden_size, dtype=self.torch.float16, device=self.device)
+        pad, at = self.model.config.pad_token_id, 0
+        while at < len(order):
+            longest = len(tokens[order[at]])
+            some = order[at : at + self.TOKENS // longest]
+            at += len(some)
+            # Through numpy, which reads lists much faster.
+            batch = np.array([tokens[i] + [pad] * (longest - len(tokens[i])) for i in some])
+            batch = self.torch.from_numpy(batch).to(self.device)
+            first = self.model(batch, attention_mask=(batch != pad).long()).last_hidden_state[:, 0]
+            unit = self.torch.nn.functional.normalize(first.float(), dim=1)
+            vectors[self.torch.tensor(some, device=self.device)] = unit.half()
+        return vectors
+
+
+def bi_encoder(args):
+    if args.device == "cpu":
+        return BiEncoder(args.bi_encoder, args.out / "embeddings")
+    return TorchBiEncoder(args.bi_encoder, args.device)
+
+
+def nearest(queries, documents, k, device="cpu"):
+    """Indices [n, k] of the documents nearest to each query, block by block. PyTorch's are in order, numpy's are not."""
+    if device != "cpu":
+        import torch
+
+        documents = torch.from_numpy(documents).to(device).float().T
+        blocks = (block.to(device).float() @ documents for block in torch.from_numpy(queries).split(BLOCK))
+        return torch.cat([scores.topk(min(k, scores.shape[1])).indices for scores in blocks]).cpu().numpy()
     found, documents = [], documents.astype(np.float32)
-    for start in range(0, len(queries), 512):
-        scores = queries[start : start + 512].astype(np.float32) @ documents.T
+    for start in range(0, len(queries), BLOCK):
+        scores = queries[start : start + BLOCK].astype(np.float32) @ documents.T
         found.append(np.argpartition(-scores, min(k, scores.shape[1]) - 1)[:, :k])
     return np.concatenate(found)
 
@@ -84,11 +149,14 @@ def write_set(out, corpus, queries, qrels, candidates, query_vectors, document_v
             for document, grade in qrels.get(query["_id"], {}).items():
                 file.write(f"{query['_id']}\t{document}\t{grade}\n")
     with open(out / "runs" / "bi-encoder.trec", "w") as file:
-        for i, query in enumerate(queries):
-            some = np.array(sorted(candidates[i]))
-            scores = document_vectors[some].astype(np.float32) @ query_vectors[i].astype(np.float32)
-            for rank, j in enumerate(np.argsort(-scores, kind="stable")):
-                file.write(f"{query['_id']} Q0 {corpus[some[j]]['_id']} {rank + 1} {scores[j]:.5f} bi-encoder\n")
+        query_vectors, document_vectors = query_vectors.astype(np.float32), document_vectors.astype(np.float32)
+        for query, vector, some in zip(queries, query_vectors, map(sorted, candidates)):
+            scores = document_vectors[some] @ vector
+            # A list of numbers is many times as fast as an array to go through one by one, and there are millions.
+            order, scores, name = np.argsort(-scores, kind="stable").tolist(), scores.tolist(), query["_id"]
+            file.writelines(
+                f"{name} Q0 {corpus[some[j]]['_id']} {rank} {scores[j]:.5f} bi-encoder\n" for rank, j in enumerate(order, 1)
+            )
 
 
 def labelled(data, name, encode, out, args, draw):
@@ -103,17 +171,17 @@ def labelled(data, name, encode, out, args, draw):
         for query, _, document, rank, *_ in (line.split() for line in path.read_text().splitlines()):
             if int(rank) <= args.bm25:
                 bm25.setdefault(query, []).append(index[document])
-    queries = [q for q in lines(data / name / "queries.jsonl") if q["_id"] in qrels]
+    queries = [q for q in lines(data / name / "queries.jsonl") if q["_id"] in qrels][: args.queries]
     documents = encode(f"{name} documents", [text_of(d) for d in corpus], args.length)
     vectors = encode(f"{name} queries", [INSTRUCTION + q["text"] for q in queries], args.length)
-    near = nearest(vectors, documents, args.dense)
+    near = nearest(vectors, documents, args.dense, encode.device).tolist()
     candidates = [
-        {index[d] for d in qrels[q["_id"]] if d in index} | set(bm25.get(q["_id"], [])) | set(map(int, near[i]))
+        {index[d] for d in qrels[q["_id"]] if d in index} | set(bm25.get(q["_id"], [])) | set(near[i])
         | set(draw.sample(range(len(corpus)), args.drawn))
         for i, q in enumerate(queries)
     ]
     write_set(out / name, corpus, queries, qrels, candidates, vectors, documents)
-    print(f"{name}: {len(queries)} lists, {sum(map(len, candidates)) / len(queries):.1f} candidates each", flush=True)
+    say(f"{name}: {len(queries)} lists, {sum(map(len, candidates)) / len(queries):.1f} candidates each")
     return [{"_id": f"{name}-{q['_id']}", "text": q["text"]} for q in queries], vectors
 
 
@@ -147,14 +215,14 @@ def weak(data, others, encode, out, args, draw):
         some = draw.sample(range(len(theirs)), min(args.others, len(theirs)))
         queries += [theirs[i] for i in some]
         vectors = np.concatenate([vectors, their_vectors[some]])
-    near = nearest(vectors, documents, args.dense + args.bm25)
+    near = nearest(vectors, documents, args.dense + args.bm25, encode.device).tolist()
     index = {document["_id"]: i for i, document in enumerate(corpus)}
     candidates = [
-        set(map(int, near[i])) | {index[d] for d in qrels.get(q["_id"], {})} | set(draw.sample(range(len(corpus)), args.drawn))
+        set(near[i]) | {index[d] for d in qrels.get(q["_id"], {})} | set(draw.sample(range(len(corpus)), args.drawn))
         for i, q in enumerate(queries)
     ]
     write_set(out / "weak", corpus, queries, qrels, candidates, vectors, documents)
-    print(f"weak: {len(queries)} lists", flush=True)
+    say(f"weak: {len(queries)} lists")
 
 
 def main():
@@ -162,7 +230,9 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bi-encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu: this package embeds; else PyTorch, on this device of it: cuda")
     parser.add_argument("--length", type=int, default=160, help="tokens of a text")
+    parser.add_argument("--queries", type=int, help="of each labelled set, its first ones; all by default")
     parser.add_argument("--bm25", type=int, default=15, help="of BM25's first candidates")
     parser.add_argument("--dense", type=int, default=15, help="of the bi-encoder's first candidates")
     parser.add_argument("--drawn", type=int, default=4, help="candidates drawn at random")
@@ -173,7 +243,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     draw = random.Random(args.seed)
-    encode = BiEncoder(args.bi_encoder, args.out / "embeddings")
+    encode = bi_encoder(args)
     others = [labelled(args.data, name, encode, args.out, args, draw) for name in LABELLED]
     weak(args.data, others, encode, args.out, args, draw)
 

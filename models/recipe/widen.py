@@ -4,13 +4,15 @@ key words, two topics in one query; and candidates of every rank, BM25's first o
   python widen.py --bi-encoder bge-small-en-v1.5 --out OUT     OUT: what prepare.py wrote; adds OUT/wide
 
 A sentence's own passage is among its candidates, and judged relevant, in half of the cases.
+--device cuda does what it does in prepare.py.
 """
-import argparse, random, re
+import argparse, multiprocessing, os, random, re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from prepare import INSTRUCTION, BiEncoder, lines, nearest, text_of, write_set
+from prepare import BLOCK, INSTRUCTION, bi_encoder, lines, nearest, say, text_of, write_set
 
 SENTENCES, KEYWORDS, PAIRS = 9000, 9000, 7000
 # Queries of the labelled sets, asked of these passages.
@@ -29,10 +31,8 @@ class Bm25:
     def __init__(self, texts, k1=0.9, b=0.4):
         postings, lengths = {}, np.zeros(len(texts), np.float32)
         for i, text in enumerate(texts):
-            counts = {}
-            for word in WORD.findall(text.lower()):
-                counts[word] = counts.get(word, 0) + 1
-            lengths[i] = sum(counts.values())
+            counts = Counter(WORD.findall(text.lower()))
+            lengths[i] = counts.total()
             for word, count in counts.items():
                 postings.setdefault(word, []).append((i, count))
         lengths /= lengths.mean()
@@ -48,12 +48,25 @@ class Bm25:
 
     def first(self, query, k):
         scores = np.zeros(self.size, np.float32)
-        for word in set(WORD.findall(query.lower())):
+        for word in sorted(set(WORD.findall(query.lower()))):  # sums must not depend on the order of a set
             if word in self.weights:
                 documents, weights = self.weights[word]
                 scores[documents] += weights
         top = np.argpartition(-scores, k)[:k]
         return top[scores[top] > 0]
+
+    def pool(self):
+        """Processes that run `first_of` on this index, which a fork shares. A container may show many more cores than it has."""
+        return multiprocessing.get_context("fork").Pool(min(16, os.cpu_count()), keep, (self,))
+
+
+def keep(bm25):
+    global INDEX
+    INDEX = bm25
+
+
+def first_of(query):
+    return INDEX.first(query, LEXICAL).tolist()
 
 
 class Writer:
@@ -95,55 +108,75 @@ class Writer:
         return f"{one} {other}" if one and other else None
 
 
-def queries_of(out, corpus, vectors, common, draw):
+def queries_of(out, corpus, vectors, common, draw, share, device):
     """[(kind, passage it was made of or None, text)]"""
     writer, everything = Writer(corpus, common, draw), range(len(corpus))
-    made = [("sentence", i, writer.sentence(i)) for i in draw.sample(everything, SENTENCES)]
-    made += [("keywords", i, writer.keywords(i)) for i in draw.sample(everything, KEYWORDS)]
-    some = draw.sample(everything, PAIRS)
-    near = nearest(vectors[some], vectors, 40)
-    made += [("pair", i, writer.pair(i, int(draw.choice(list(near[n]))))) for n, i in enumerate(some)]
+    some_of = lambda them, count: draw.sample(them, min(int(count * share), len(them)))
+    made = [("sentence", i, writer.sentence(i)) for i in some_of(everything, SENTENCES)]
+    made += [("keywords", i, writer.keywords(i)) for i in some_of(everything, KEYWORDS)]
+    some = some_of(everything, PAIRS)
+    near = nearest(vectors[some], vectors, 40, device).tolist()
+    made += [("pair", i, writer.pair(i, draw.choice(near[n]))) for n, i in enumerate(some)]
     for name, count in QUESTIONS.items():
         theirs = [query["text"] for query in lines(out / name / "queries.jsonl")]
-        made += [("question", None, text) for text in draw.sample(theirs, min(count, len(theirs)))]
+        made += [("question", None, text) for text in some_of(theirs, count)]
     made = [each for each in made if each[2]]
     draw.shuffle(made)
     return made
+
+
+def ranked(queries, documents, device):
+    """The first LAST documents of each query, in order."""
+    if device != "cpu":
+        return nearest(queries, documents, LAST, device)
+    found, whole = [], documents.astype(np.float32)
+    for start in range(0, len(queries), BLOCK):
+        for own in queries[start : start + BLOCK].astype(np.float32) @ whole.T:
+            top = np.argpartition(-own, LAST)[:LAST]
+            found.append(top[np.argsort(-own[top], kind="stable")])
+    return np.stack(found)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bi-encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--length", type=int, default=192, help="tokens of a text")
+    parser.add_argument("--share", type=float, default=1, help="of the queries")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     draw = random.Random(args.seed)
-    encode = BiEncoder(args.bi_encoder, args.out / "embeddings")
     corpus = list(lines(args.out / "weak" / "corpus.jsonl"))
     texts = [text_of(document) for document in corpus]
     bm25 = Bm25(texts)
+    say(f"BM25 of {len(texts)} documents")
+    pool = bm25.pool()  # before CUDA is there, which no fork can use
+    encode = bi_encoder(args)
     documents = encode("wide documents", texts, args.length)
-    made = queries_of(args.out, corpus, documents, bm25.common, draw)
+    made = queries_of(args.out, corpus, documents, bm25.common, draw, args.share, encode.device)
+    say(f"{len(made)} queries")
+    lexical = pool.imap(first_of, [text for *_, text in made], chunksize=64)
     vectors = encode("wide queries", [INSTRUCTION + text for *_, text in made], args.length)
-    ranks = np.unique(np.geomspace(FIRST + 1, LAST, BETWEEN).astype(int)) - 1
-    whole, queries, qrels, candidates = documents.astype(np.float32), [], {}, []
-    for start in range(0, len(made), 512):
-        scores = vectors[start : start + 512].astype(np.float32) @ whole.T
-        for (kind, source, text), own in zip(made[start : start + 512], scores):
-            top = np.argpartition(-own, LAST)[:LAST]
-            order = top[np.argsort(-own[top], kind="stable")]
-            chosen = set(map(int, (*order[:FIRST], *order[ranks], *bm25.first(text, LEXICAL), draw.randrange(len(corpus)))))
-            query = {"_id": f"{kind}-{len(queries)}", "text": text}
-            if source is not None and draw.random() < 0.5:
-                chosen.discard(source)
-            elif kind == "sentence":
-                chosen.add(source)
-                qrels[query["_id"]] = {corpus[source]["_id"]: 1}
-            queries.append(query)
-            candidates.append(chosen)
+    ranks = [*range(FIRST), *np.unique(np.geomspace(FIRST + 1, LAST, BETWEEN).astype(int)) - 1]
+    dense = ranked(vectors, documents, encode.device)[:, ranks].tolist()
+    say("the bi-encoder's first")
+    queries, qrels, candidates = [], {}, []
+    for (kind, source, text), near, first in zip(made, dense, lexical):
+        chosen = {*near, *first, draw.randrange(len(corpus))}
+        query = {"_id": f"{kind}-{len(queries)}", "text": text}
+        if source is not None and draw.random() < 0.5:
+            chosen.discard(source)
+        elif kind == "sentence":
+            chosen.add(source)
+            qrels[query["_id"]] = {corpus[source]["_id"]: 1}
+        queries.append(query)
+        candidates.append(chosen)
+    pool.terminate()
+    say("BM25's first")
     write_set(args.out / "wide", corpus, queries, qrels, candidates, vectors, documents)
-    print(f"wide: {len(queries)} lists, {sum(map(len, candidates)) / len(candidates):.1f} candidates each")
+    say(f"wide: {len(queries)} lists, {sum(map(len, candidates)) / len(candidates):.1f} candidates each")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -162,7 +162,6 @@ Napi::Object from_gpus(Napi::Env env, const cuda::Gpus& gpus) {
     device.Set("name", gpu.name);
     device.Set("capability", gpu.capability);
     device.Set("totalGiB", gpu.total_gib);
-    device.Set("freeGiB", gpu.free_gib);
     device.Set("multiprocessors", gpu.multiprocessors);
     device.Set("clockGHz", gpu.clock_ghz);
     device.Set("gigabytesPerSecond", gpu.gigabytes_second);

@@ -75,8 +75,14 @@ const char* device(int index, PluginDevice* out) {
   cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, index);
   out->clock_ghz = core_khz / 1e6;
   out->gigabytes_second = 2.0 * memory_khz * (bus_bits / 8) / 1e6;  // two transfers a clock
-  cudaSetDevice(index);
-  return sentence(cudaMemGetInfo(&out->free_bytes, &out->total_bytes), "asking for the device's memory");
+  out->total_bytes = properties.totalGlobalMem;
+  return nullptr;
+}
+
+const char* free_bytes(void* stream, size_t* bytes) {
+  queue_of(stream);
+  size_t total;
+  return sentence(cudaMemGetInfo(bytes, &total), "asking for the device's memory");
 }
 
 void destroy(Queue* queue) {
@@ -262,7 +268,7 @@ const char* time(void* stream, const PluginLaunch* launches, size_t count, float
 
 extern "C" __attribute__((visibility("default"))) const matryoshka::cuda::Plugin* matryoshka_cuda_plugin() {
   using namespace matryoshka::cuda;
-  static const Plugin plugin = {kPluginVersion, CUDART_VERSION, devices, device,  open,  close,    kernels, allocate, release,
+  static const Plugin plugin = {kPluginVersion, CUDART_VERSION, devices, device,  open,  close,    kernels, free_bytes, allocate, release,
                                 allocate_staging, release_staging, upload, fill, run, download, mark, wait, time};
   return &plugin;
 }

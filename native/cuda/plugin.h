@@ -10,13 +10,13 @@
 namespace matryoshka::cuda {
 
 /// Changes with anything that both sides must agree on, above all kernel_table.h and the argument structs.
-constexpr int kPluginVersion = 9;
+constexpr int kPluginVersion = 10;
 
 struct PluginDevice {
   char name[128];
   int multiprocessors;
   int capability;  ///< 80 for 8.0
-  size_t total_bytes, free_bytes;
+  size_t total_bytes;
   double clock_ghz;         ///< of the multiprocessors, at most; 0 where the driver does not say, as the next
   double gigabytes_second;  ///< of the memory bus
 };
@@ -30,13 +30,14 @@ struct PluginLaunch {
 struct Plugin {
   int version;
   int toolkit;  ///< CUDA version it was built with, 13000 for 13.0
-  /// `count` is how many devices the driver shows.
+  /// `count` is how many devices the driver shows. Neither leaves anything on a device, as a stream does.
   const char* (*devices)(int* count, int* driver);
   const char* (*device)(int index, PluginDevice* out);
   /// A stream of that device.
   const char* (*open)(int index, void** stream);
   void (*close)(void* stream);
   const KernelTable* (*kernels)();
+  const char* (*free_bytes)(void* stream, size_t* bytes);
   /// `exhausted` tells whether the reason is a lack of memory.
   const char* (*allocate)(void* stream, size_t bytes, void** memory, bool* exhausted);
   void (*release)(void* stream, void* memory);

@@ -70,9 +70,9 @@ class PluginStream final : public Stream {
   std::string describe() const override { return "cuda:" + std::to_string(index_) + " " + name_; }
 
   size_t free_bytes() const override {
-    PluginDevice device;
-    check(plugin_.device(index_, &device));
-    return device.free_bytes;
+    size_t bytes = 0;
+    check(plugin_.free_bytes(stream_, &bytes));
+    return bytes;
   }
   void* allocate(size_t bytes) override { return allocated(plugin_.allocate, bytes, "the GPU"); }
   void release(void* memory) override { plugin_.release(stream_, memory); }
@@ -149,8 +149,7 @@ Gpus find_gpus() {
       continue;
     }
     constexpr double kGib = 1 << 30;
-    gpus.devices.push_back({index, device.name, device.capability, static_cast<double>(device.total_bytes) / kGib,
-                            static_cast<double>(device.free_bytes) / kGib, device.multiprocessors, device.clock_ghz, device.gigabytes_second});
+    gpus.devices.push_back({index, device.name, device.capability, static_cast<double>(device.total_bytes) / kGib, device.multiprocessors, device.clock_ghz, device.gigabytes_second});
   }
   if (!gpus.devices.empty()) gpus.reason.clear();
   else if (gpus.reason.empty()) gpus.reason = "no CUDA device is visible";
@@ -158,7 +157,6 @@ Gpus find_gpus() {
 }
 
 std::unique_ptr<Stream> make_gpu_stream(int index, ElementType type) {
-  // Only this one is touched: a look at each would leave a context on all of them.
   const Plugin* const plugin = loaded().plugin;
   std::string reason = loaded().reason;
   int count = 0, driver = 0;

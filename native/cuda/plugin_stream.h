@@ -14,7 +14,7 @@ struct Gpu {
   int index = 0;
   std::string name;
   int capability = 0;  ///< 80 for 8.0
-  double total_gib = 0, free_gib = 0;
+  double total_gib = 0;
   int multiprocessors = 0;
   double clock_ghz = 0, gigabytes_second = 0;  ///< 0 where the driver does not say
 };

@@ -277,9 +277,70 @@ export const MUTANTS = [
     test: "cuda_stream_test",
     under: "address",
   },
+  {
+    name: "training: products take the next stage before it has landed",
+    file: `${kernels}/training/product.cuh`,
+    from: "sync_block();  // everybody's copies",
+    to: "// everybody's copies",
+    test: "cuda_training_test",
+  },
+  {
+    name: "training: a tile refills the ring while the last one is still read",
+    file: `${kernels}/training/product.cuh`,
+    from: "sync_block();  // the next tile",
+    to: "// the next tile",
+    test: "cuda_training_test",
+    under: "thread",
+  },
+  {
+    name: "training: a split ends where the tokens end",
+    file: `${kernels}/training/product.cuh`,
+    from: "k0 + args.split < args.k ? k0 + args.split : args.k",
+    to: "args.k",
+    test: "cuda_training_test",
+    quick: true,
+  },
+  {
+    name: "training: a product replaces where it should add",
+    file: `${kernels}/training/product.cuh`,
+    from: "before.low + out.low",
+    to: "out.low",
+    test: "cuda_training_test",
+  },
+  {
+    name: "training: keys past the sequence's end have a share of its queries' gradients",
+    file: `${kernels}/training/attention_backward.cuh`,
+    from: "< item.keys ? s[j][e] * scale : -INFINITY",
+    to: "< item.keys + 8 ? s[j][e] * scale : -INFINITY",
+    test: "cuda_training_test",
+    quick: true,
+  },
+  {
+    name: "training: the gradient of the sum is left out of the keys'",
+    file: `${kernels}/training/attention_backward.cuh`,
+    from: "(e % 2 ? delta.high : delta.low)",
+    to: "(e % 2 ? 0 : delta.low)",
+    test: "cuda_training_test",
+    quick: true,
+  },
+  {
+    name: "training: a block of queries is refilled while the last is still read",
+    file: `${kernels}/training/attention_backward.cuh`,
+    from: "sync_block();  // nobody reads the last block any more\n      const size_t from",
+    to: "const size_t from",
+    test: "cuda_training_test",
+    under: "thread",
+  },
+  {
+    name: "training: a segment's last row is left out",
+    file: `${kernels}/training/rows.cuh`,
+    from: "first + args.segment < args.count ? first + args.segment : args.count",
+    to: "first + args.segment < args.count ? first + args.segment - 1 : args.count",
+    test: "cuda_training_test",
+  },
 ];
 
-const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_rope_test", "cuda_gemm_test", "cuda_attention_test"];
+const TESTS = ["cuda_exit_test", "cuda_row_test", "cuda_rope_test", "cuda_gemm_test", "cuda_attention_test", "cuda_training_test"];
 /** What a test is compiled together with, besides headers. */
 const ALSO = {
   cuda_exit_test: DECISIONS,

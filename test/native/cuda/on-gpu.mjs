@@ -10,7 +10,7 @@ import { findNvcc, OPTIONS } from "../../../native/cuda/build.mjs";
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const folder = join(root, "build", "on-gpu");
 
-export const TESTS = ["simt_test", "cuda_row_test", "cuda_rope_test", "cuda_exit_test", "cuda_gemm_test", "cuda_attention_test"];
+export const TESTS = ["simt_test", "cuda_row_test", "cuda_rope_test", "cuda_exit_test", "cuda_gemm_test", "cuda_attention_test", "cuda_training_test"];
 /** The engine's own decisions, which cuda_exit_test compares with. */
 export const DECISIONS = ["exit_rule", "active_set", "rules/budget", "rules/confidence", "rules/standings", "rules/top_k"].map(
   (name) => `native/engine/${name}.cc`,
