@@ -1,7 +1,8 @@
 /**
  * The bundled model's certificates: calibrated on training queries of two evaluation sets, whose labels are not read.
  *
- * Run: npm run certify [-- --dtype bf16] [--store DIR] [--write]. Without --write, it says what it would certify.
+ * Run: npm run certify [-- --dtype bf16] [--queries N, of each set] [--store DIR] [--write]. Without --write, it says what
+ * it would certify.
  * Reads BEIR directories under ../shared/data/eval; a killed run goes on.
  */
 import { parseArgs } from "node:util";
@@ -11,7 +12,7 @@ import { addCertificates } from "../dist/certify/write.js";
 import type { TrajectorySet } from "../dist/exit/trajectory.js";
 import { fingerprint } from "../dist/fingerprint.js";
 import type { Dtype, Reranker } from "../dist/index.js";
-import { calibrationLists, MAX_LENGTH, scored, withModel } from "./sets.js";
+import { calibrationLists, MAX_LENGTH, POOL_QUERIES, scored, withModel } from "./sets.js";
 
 /** 1 % needs 299 calibration queries for a δ of 5 %, and 99 for a promise that holds on average over calibrations. */
 const TARGETS: readonly Target[] = [
@@ -26,9 +27,9 @@ export async function calibrations(
   reranker: Reranker,
   dtype: Dtype,
   store: string | undefined,
-  targets: readonly Target[] = TARGETS,
+  { targets = TARGETS, queries }: { readonly targets?: readonly Target[]; readonly queries?: number } = {},
 ): Promise<{ set: TrajectorySet; made: Calibration[] }> {
-  const lists = await calibrationLists();
+  const lists = await calibrationLists(queries);
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const set = await scored(reranker, lists, `calibration-${dtype}`, conditions, store);
   const print = await fingerprint(reranker.info.directory, conditions);
@@ -42,11 +43,12 @@ async function main(): Promise<void> {
       device: { type: "string" },
       dtype: { type: "string", default: "f32" },
       store: { type: "string" },
+      queries: { type: "string", default: String(POOL_QUERIES) },
       write: { type: "boolean", default: false },
     },
   });
   await withModel(values, async (reranker, dtype) => {
-    const { made } = await calibrations(reranker, dtype, values.store);
+    const { made } = await calibrations(reranker, dtype, values.store, { queries: Number(values.queries) });
     const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
     for (const each of made) {
       if (!each.feasible) console.log(each.reason);

@@ -28,7 +28,7 @@ function words(rule: Rule | undefined): string {
 const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
 await withModel(values, async (reranker, dtype) => {
   const cost = reranker.info;
-  const { set, made } = await calibrations(reranker, dtype, values.store, [TARGET]);
+  const { set, made } = await calibrations(reranker, dtype, values.store, { targets: [TARGET] });
   const calibration = made[0]!;
   if (!calibration.feasible) throw new Error(calibration.reason);
   const { certificate, split } = calibration;

@@ -39,7 +39,7 @@ export function chosenSets<Name extends string>(sets: readonly Name[], names: re
 
 /** Sets with training queries, from which calibration draws; their labels are not read. */
 const POOL = ["nfcorpus", "scifact"] as const;
-const POOL_QUERIES = 212;
+export const POOL_QUERIES = 212;
 const CANDIDATES = 100;
 /** Tokens of a sequence: what the package defaults to. */
 export const MAX_LENGTH = 512;
@@ -82,14 +82,17 @@ export async function evaluationSet(name: SetName): Promise<EvaluationSet> {
   return { name, lists, qrels };
 }
 
-/** Training queries with more than 10 candidates, spread evenly over each set: no text is shared with the test queries. */
-export async function calibrationLists(): Promise<List[]> {
+/**
+ * Training queries with more than 10 candidates, `count` of each set, spread evenly over it: no text is shared with the test
+ * queries.
+ */
+export async function calibrationLists(count = POOL_QUERIES): Promise<List[]> {
   const lists: List[] = [];
   for (const name of POOL) {
     const directory = join(DATA, name);
     const run = await readRun(join(directory, "runs", "bm25.train.trec"));
     const queries = [...run].filter(([, entries]) => entries.length > 10).map(([query]) => query);
-    const wanted = new Set(spread(queries, POOL_QUERIES));
+    const wanted = new Set(spread(queries, count));
     const own = await beirLists(directory, only(run, wanted), { depth: CANDIDATES });
     lists.push(...own.map((list) => ({ ...list, query: `${name}-${list.query}`, group: name })));
   }

@@ -39,7 +39,7 @@ const BUDGETS: readonly Budget[] = [
   { kernel: /^attention_key_gradient<.*, 128>/, registers: 254, mma: 128, densest: 0.4 },
   { kernel: /^norm_(forward|backward)<.*, 1024>/, registers: 112 },
   { kernel: /^norm_(forward|backward)<.*, 2048>/, registers: 192 },
-  { kernel: /^(activate_all|sum_rows|gather_rows|add_rows|embedding_sum|narrow_all)</, registers: 64 },
+  { kernel: /^(activate_all|sum_rows|gather_rows|add_rows|embedding_sum|narrow_all)\b/, registers: 64 },
   { kernel: /^(gather|decide|compact|map_rows)$/, registers: 64 },
 ];
 

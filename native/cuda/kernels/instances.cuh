@@ -112,9 +112,9 @@ TrainingKernels training_kernels() {
   activation_kernels<E, Activation::gelu>(k, 0);
   activation_kernels<E, Activation::gelu_tanh>(k, 1);
   activation_kernels<E, Activation::relu>(k, 2);
-  k.embedding_sum = {"embeddings", ENTRY(EmbeddingSumArgs, embedding_sum<E>), kRowThreads, 0, false};
+  k.embedding_sum = {"embeddings", ENTRY(EmbeddingSumArgs, embedding_sum), kRowThreads, 0, false};
   k.gather_rows = {"gather rows", ENTRY(MoveRowsArgs, gather_rows<E>), kRowThreads, 0, false};
-  k.add_rows = {"add rows", ENTRY(MoveRowsArgs, add_rows<E>), kRowThreads, 0, false};
+  k.add_rows = {"add rows", ENTRY(MoveRowsArgs, add_rows), kRowThreads, 0, false};
   k.sum_elements = {"sum rows", ENTRY(SumRowsArgs, sum_rows<E, false>), kRowThreads, 0, false};
   k.sum_floats = {"sum rows", ENTRY(SumRowsArgs, sum_rows<E, true>), kRowThreads, 0, false};
   k.narrow = {"narrow", ENTRY(NarrowArgs, narrow_all<E>), kRowThreads, 0, false};

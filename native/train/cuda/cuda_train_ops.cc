@@ -4,6 +4,7 @@
 
 #include "cuda/kernels/training/activation.cuh"
 #include "cuda/kernels/training/attention_backward.cuh"
+#include "cuda/kernels/training/product.cuh"
 #include "cuda/kernels/training/rows.cuh"
 
 namespace matryoshka::train {

@@ -1,7 +1,6 @@
 // The ops of a whole turn as launches. They are written down as data and run at once: a turn's sizes rarely come again.
 #pragma once
 
-#include "cuda/kernels/training/product.cuh"
 #include "cuda/launch_sequence.h"
 #include "cuda/stream.h"
 #include "train/cuda/turn.h"

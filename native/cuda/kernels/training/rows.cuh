@@ -41,7 +41,7 @@ struct NarrowArgs {
 };
 
 /// A warp an output and 256 of its columns.
-template <class E, bool kSingle>
+template <class E, bool kFloats>
 KERNEL(kRowThreads, 2)
 sum_rows(SumRowsArgs args) {
   const int groups = (args.width + 255) / 256;
@@ -54,7 +54,7 @@ sum_rows(SumRowsArgs args) {
     UNROLL_BY_2 for (int i = first; i < end; ++i) {
       const size_t at = static_cast<size_t>(args.index ? load(args.index + i) : i) * args.width + column;
       float x[8];
-      if constexpr (kSingle) {
+      if constexpr (kFloats) {
         load8(static_cast<const float*>(args.in) + at, x);
         if (args.times) {
           float y[8];
@@ -89,7 +89,6 @@ gather_rows(MoveRowsArgs args) {
 }
 
 /// out[index[r]] += in[r]; no two rows have the same place.
-template <class E>
 KERNEL(kRowThreads, 2)
 add_rows(MoveRowsArgs args) {
   for (int r = first_row(); r < args.rows; r += row_step())
@@ -103,7 +102,7 @@ add_rows(MoveRowsArgs args) {
     }
 }
 
-template <class E>
+/// hidden = word + position + type
 KERNEL(kRowThreads, 2)
 embedding_sum(EmbeddingSumArgs args) {
   for (int r = first_row(); r < args.rows; r += row_step())
