@@ -230,7 +230,7 @@ describe("auto", () => {
         ...["cpu f32 passed", "cpu bf16 passed", "cpu int8 passed"],
         ...["cuda:999 f32 unopened", "cuda:999 bf16 unopened", "cuda:999 f16 unopened"],
       ]);
-      expect(said).toMatch(/gpus +cuda:999 H100, 79\.0 GiB free/);
+      expect(said).toMatch(/gpus +cuda:999 H100, 80\.0 GiB/);
       expect(said).toMatch(/self-test f16 +not run, the model does not open on cuda:999: Expected/);
     });
 
