@@ -321,7 +321,6 @@ export const MUTANTS = [
     from: "(e % 2 ? delta.high : delta.low)",
     to: "(e % 2 ? 0 : delta.low)",
     test: "cuda_training_test",
-    quick: true,
   },
   {
     name: "training: a block of queries is refilled while the last is still read",
