@@ -17,7 +17,7 @@ runStages([
   {
     name: "CUDA kernels, emulated, in every shape",
     commands: [
-      ...native("emulator", "-DCMAKE_BUILD_TYPE=Release", "-DMATRYOSHKA_TEST_FOLDERS=model;engine;train;cuda"),
+      ...native("emulator", "-DCMAKE_BUILD_TYPE=Release", "-DMATRYOSHKA_TEST_FOLDERS=model;engine;cuda"),
       ["ctest", "--test-dir", "build/emulator", "-R", "^(simt|cuda)_", "--output-on-failure", "-j", jobs],
     ],
   },

@@ -12,13 +12,8 @@ using namespace matryoshka::train;
 
 namespace {
 
-/// Heads of each width; hidden sizes that fill a tile, are less, are more; sequences of more than one block of queries. Where
-/// a sanitizer watches, short ones.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-const std::vector<Shape> kShapes = {{2, 64, 2, 64, 50, 12}, {1, 128, 1, 64, 50, 20, -1, true}};
-#else
+/// Heads of each width; hidden sizes that fill a tile, are less, are more; sequences of more than one block of queries.
 const std::vector<Shape> kShapes = {{2, 64, 2, 64, 50, 30}, {2, 192, 3, 128, 50, 20}, {1, 128, 1, 64, 50, 90}, {2, 64, 1, 128, 20, 150}, {3, 64, 2, 64, 50, 30, -1, true}};
-#endif
 
 std::unique_ptr<TrainBackend> backend(const Layout& layout) { return make_cuda_train_backend(layout, cuda::make_emulator_stream(), 2); }
 
