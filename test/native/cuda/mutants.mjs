@@ -298,7 +298,6 @@ export const MUTANTS = [
     from: "k0 + args.split < args.k ? k0 + args.split : args.k",
     to: "args.k",
     test: "cuda_training_test",
-    quick: true,
   },
   {
     name: "training: a product replaces where it should add",

@@ -13,7 +13,7 @@ using namespace matryoshka::train;
 namespace {
 
 /// Heads of each width; hidden sizes that fill a tile, are less, are more; sequences of more than one block of queries.
-const std::vector<Shape> kShapes = {{2, 64, 2, 64, 50, 30}, {2, 192, 3, 128, 50, 20}, {1, 128, 1, 64, 50, 90}, {2, 64, 1, 128, 20, 150}, {3, 64, 2, 64, 50, 30, -1, true}};
+const std::vector<Shape> kShapes = {{2, 64, 2, 64, 50, 30}, {2, 192, 3, 128, 50, 20}, {1, 128, 1, 64, 50, 70}, {1, 64, 1, 128, 20, 80}, {3, 64, 2, 64, 50, 30, -1, true}};
 
 std::unique_ptr<TrainBackend> backend(const Layout& layout) { return make_cuda_train_backend(layout, cuda::make_emulator_stream(), 2); }
 
