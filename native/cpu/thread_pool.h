@@ -21,6 +21,14 @@ class ThreadPool {
   /// Calls body(0) here and body(1) … body(count - 1) on workers, and returns when all have. count <= threads().
   /// The first exception thrown by a body is rethrown here.
   void run(int count, const std::function<void(int)>& body);
+  /// Calls body(0) … body(count - 1), each on whoever is free.
+  template <class Body>
+  void each(size_t count, const Body& body) {
+    std::atomic<size_t> next{0};
+    run(threads(), [&](int) {
+      for (size_t i; (i = next.fetch_add(1)) < count;) body(static_cast<int>(i));
+    });
+  }
 
  private:
   void stop();

@@ -27,7 +27,7 @@ struct ElementKernels {
   int query_block;                     ///< rows of queries that attention takes at a time
 };
 
-constexpr int kTrainedActivations = 3;  ///< the first ones after none, of kernels/activation.cuh
+constexpr int kTrainedActivations = 3;  ///< in the order of model/architecture.h
 
 /// Of training, in bf16.
 struct TrainingKernels {

@@ -1,7 +1,6 @@
 #include "train/adamw.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 namespace matryoshka::train {
@@ -33,14 +32,6 @@ void update_slice(const Factors& f, size_t count, const float* __restrict gradie
   }
 }
 
-template <class Body>
-void each(cpu::ThreadPool& pool, size_t count, const Body& body) {
-  std::atomic<size_t> next{0};
-  pool.run(pool.threads(), [&](int) {
-    for (size_t i; (i = next.fetch_add(1)) < count;) body(i);
-  });
-}
-
 }  // namespace
 
 AdamW::AdamW(const Layout& layout, const AdamOptions& options) : first(layout.size), second(layout.size), options_(options) {
@@ -50,7 +41,7 @@ AdamW::AdamW(const Layout& layout, const AdamOptions& options) : first(layout.si
 
 double AdamW::norm(const float* gradients, cpu::ThreadPool& pool) const {
   std::vector<double> sums(slices_.size());
-  each(pool, sums.size(), [&](size_t i) { sums[i] = sum_of_squares(gradients + slices_[i].begin, slices_[i].end - slices_[i].begin); });
+  pool.each(sums.size(), [&](size_t i) { sums[i] = sum_of_squares(gradients + slices_[i].begin, slices_[i].end - slices_[i].begin); });
   double total = 0;
   for (const double sum : sums) total += sum;
   return std::sqrt(total);
@@ -67,7 +58,7 @@ void AdamW::update(float* weights, const float* gradients, double norm, const Le
   common.scale = norm > options_.clip ? static_cast<float>(options_.clip / norm) : 1.f;
   common.epsilon = static_cast<float>(options_.epsilon);
   common.correction = static_cast<float>(1 / std::sqrt(bias2));
-  each(pool, slices_.size(), [&](size_t i) {
+  pool.each(slices_.size(), [&](size_t i) {
     const Slice& slice = slices_[i];
     const double rate = slice.fast ? rates.heads : rates.encoder;
     Factors f = common;

@@ -1,7 +1,5 @@
 #include "train/query_heads.h"
 
-#include <algorithm>
-
 namespace matryoshka::train {
 namespace {
 
@@ -25,20 +23,12 @@ void add(float factor, const float* x, int n, float* to) {
 
 }  // namespace
 
-template <class Body>
-void QueryHeads::each_exit(cpu::ThreadPool& pool, const Body& body) const {
-  const int workers = std::min(pool.threads(), exits_);
-  pool.run(workers, [&](int worker) {
-    for (int exit = worker; exit < exits_; exit += workers) body(exit);
-  });
-}
-
 void QueryHeads::forward(const Layout& layout, const float* weights, const TokenBatch& batch, const ExitRows& rows, cpu::ThreadPool& pool,
                          std::vector<double>& logits) {
   exits_ = static_cast<int>(layout.heads.size());
   hidden_ = layout.architecture.hidden;
   vectors_.resize(at(batch.queries, 0));
-  each_exit(pool, [&](int exit) {
+  pool.each(exits_, [&](int exit) {
     const Layout::Head& head = layout.heads[exit];
     for (int query = 0; query < batch.queries; ++query)
       for (int o = 0; o < hidden_; ++o)
@@ -53,7 +43,7 @@ void QueryHeads::backward(const Layout& layout, const float* weights, const Toke
                           const std::vector<double>& logit_gradients) {
   sums_.assign(vectors_.size(), 0);
   query_gradients_.assign(vectors_.size(), 0);
-  each_exit(pool, [&](int exit) {
+  pool.each(exits_, [&](int exit) {
     for (int s = batch.queries; s < batch.sequences(); ++s)
       add(static_cast<float>(logit_gradients[static_cast<size_t>(s) * exits_ + exit]), rows.at(exit, s), hidden_, &sums_[at(batch.query_of[s], exit)]);
     for (int query = 0; query < batch.queries; ++query)

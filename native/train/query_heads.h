@@ -35,8 +35,6 @@ class QueryHeads {
   void add_weight_gradients(const Layout& layout, const TokenBatch& batch, const ExitRows& rows, int exit, float* gradients) const;
 
  private:
-  template <class Body>
-  void each_exit(cpu::ThreadPool& pool, const Body& body) const;
   size_t at(int query, int exit) const { return (static_cast<size_t>(query) * exits_ + exit) * hidden_; }
 
   int exits_ = 0, hidden_ = 0;

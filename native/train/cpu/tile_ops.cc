@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/batch_state.h"
+#include "train/heads.h"
 
 namespace matryoshka::train {
 namespace {
@@ -166,15 +167,11 @@ void TileOps::activate(int layer) {
 }
 
 void TileOps::head(int exit) {
-  const Layout::Head& head = layout_.heads[exit];
-  const float* weight = turn_.weights + head.weight;
   for (int s = tile_.first; s < tile_.last; ++s) {
     const float* x = exit_hidden(exit, s, false);
     std::copy_n(x, a_.hidden, turn_.memory.exit_row(exit, s));
     if (a_.head == HeadKind::query) continue;  // waits for the query's row
-    double logit = turn_.weights[head.bias];
-    for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(weight[i]) * x[i];
-    turn_.logits[s * layout_.heads.size() + exit] = logit;
+    turn_.logits[s * layout_.heads.size() + exit] = linear_logit(layout_, turn_.weights, exit, x);
   }
 }
 
@@ -185,16 +182,8 @@ void TileOps::begin_backward() {
 }
 
 void TileOps::head_backward(int exit) {
-  const float* weight = turn_.weights + layout_.heads[exit].weight;
-  for (int s = tile_.first; s < tile_.last; ++s) {
-    const float d = static_cast<float>(turn_.logit_gradients[s * layout_.heads.size() + exit]);
-    float* row = exit_hidden(exit, s, true);
-    if (a_.head == HeadKind::query) {
-      turn_.query_heads.add_row_gradient(*turn_.batch, exit, s, d, row);
-      continue;
-    }
-    for (int i = 0; i < a_.hidden; ++i) row[i] += d * weight[i];
-  }
+  for (int s = tile_.first; s < tile_.last; ++s)
+    add_row_gradient(layout_, turn_.weights, *turn_.batch, turn_.query_heads, exit, s, turn_.logit_gradients[s * layout_.heads.size() + exit], exit_hidden(exit, s, true));
 }
 
 void TileOps::activate_backward(int layer) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/batch_state.h"
+#include "train/heads.h"
 
 namespace matryoshka::train {
 namespace {
@@ -34,22 +35,6 @@ void table_slice(const Turn& turn, int first, float* gradients) {
       to(layout.position, t - batch.cu_seqlens[s] + layout.architecture.position_offset);
       to(layout.type, batch.type_ids.empty() ? 0 : batch.type_ids[t]);
     }
-}
-
-void head_gradient(const Turn& turn, int exit, float* gradients) {
-  const Layout& layout = *turn.layout;
-  const int hidden = layout.architecture.hidden;
-  const auto logit_gradient = [&](int s) { return turn.logit_gradients[s * layout.heads.size() + exit]; };
-  double bias = 0;
-  for (int s = turn.batch->queries; s < turn.batch->sequences(); ++s) bias += logit_gradient(s);
-  gradients[layout.heads[exit].bias] += static_cast<float>(bias);
-  if (layout.architecture.head == HeadKind::query) return turn.query_heads.add_weight_gradients(layout, *turn.batch, turn.memory.exit_rows(), exit, gradients);
-  std::vector<double> weight(hidden);
-  for (int s = 0; s < turn.batch->sequences(); ++s) {
-    const float* x = turn.memory.exit_row(exit, s);
-    for (int i = 0; i < hidden; ++i) weight[i] += logit_gradient(s) * x[i];
-  }
-  for (int i = 0; i < hidden; ++i) gradients[layout.heads[exit].weight + i] += static_cast<float>(weight[i]);
 }
 
 }  // namespace
@@ -154,7 +139,7 @@ void embedding_gradients(const Turn& turn, int task, float* gradients) {
   const Layout& layout = *turn.layout;
   const int hidden = layout.architecture.hidden, tables = slices(layout);
   if (task < tables) return table_slice(turn, task * kSlice, gradients);
-  if (task > tables) return head_gradient(turn, task - tables - 1, gradients);
+  if (task > tables) return add_head_gradients(layout, *turn.batch, turn.query_heads, turn.memory.exit_rows(), turn.logit_gradients, task - tables - 1, gradients);
   for (int tile = 0; tile < turn.memory.size().tiles; ++tile) {
     add(turn.memory.embedding_partial(tile), hidden, gradients + layout.embedding_norm.weight);
     add(turn.memory.embedding_partial(tile) + hidden, hidden, gradients + layout.embedding_norm.bias);

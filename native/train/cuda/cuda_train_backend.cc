@@ -9,7 +9,7 @@
 #include "cuda/padded_shape.h"
 #include "model/error.h"
 #include "train/cuda/cuda_train_ops.h"
-#include "train/query_heads.h"
+#include "train/heads.h"
 
 namespace matryoshka::train {
 namespace {
@@ -150,12 +150,8 @@ class CudaTrainBackend final : public TrainBackend {
   void score() {
     if (queries()) return query_heads_.forward(layout_, host_weights_, *batch_, exit_rows(), pool_, logits_);
     for (int s = 0; s < turn_.sequences; ++s)
-      for (int exit = 0; exit < exits(); ++exit) {
-        const Layout::Head& head = layout_.heads[exit];
-        double logit = host_weights_[head.bias];
-        for (int i = 0; i < hidden(); ++i) logit += static_cast<double>(host_weights_[head.weight + i]) * exit_rows().at(exit, s)[i];
-        logits_[static_cast<size_t>(s) * exits() + exit] = logit;
-      }
+      for (int exit = 0; exit < exits(); ++exit)
+        logits_[static_cast<size_t>(s) * exits() + exit] = linear_logit(layout_, host_weights_, exit, exit_rows().at(exit, s));
   }
 
   /// Of the heads' own weights, and of the scoring rows, staged.
@@ -163,31 +159,11 @@ class CudaTrainBackend final : public TrainBackend {
     if (queries()) query_heads_.backward(layout_, host_weights_, *batch_, exit_rows(), pool_, logit_gradients);
     float* const staged = staged_gradients();
     std::memset(staged, 0, row_bytes());
-    const int workers = std::min(pool_.threads(), exits());
-    pool_.run(workers, [&](int worker) {
-      for (int exit = worker; exit < exits(); exit += workers) {
-        const Layout::Head& head = layout_.heads[exit];
-        std::vector<double> weight(hidden());
-        double bias = 0;
-        for (int s = 0; s < turn_.sequences; ++s) {
-          const double d = logit_gradients[static_cast<size_t>(s) * exits() + exit];
-          float* const row = staged + (static_cast<size_t>(exit) * turn_.sequences + s) * hidden();
-          if (s >= batch_->queries) bias += d;
-          if (queries()) {
-            query_heads_.add_row_gradient(*batch_, exit, s, d, row);
-            continue;
-          }
-          const float* const x = exit_rows().at(exit, s);
-          for (int i = 0; i < hidden(); ++i) {
-            row[i] += static_cast<float>(d) * host_weights_[head.weight + i];
-            weight[i] += d * x[i];
-          }
-        }
-        gradients[head.bias] += static_cast<float>(bias);
-        if (queries()) query_heads_.add_weight_gradients(layout_, *batch_, exit_rows(), exit, gradients);
-        else
-          for (int i = 0; i < hidden(); ++i) gradients[head.weight + i] += static_cast<float>(weight[i]);
-      }
+    pool_.each(exits(), [&](int exit) {
+      for (int s = 0; s < turn_.sequences; ++s)
+        add_row_gradient(layout_, host_weights_, *batch_, query_heads_, exit, s, logit_gradients[static_cast<size_t>(s) * exits() + exit],
+                         staged + (static_cast<size_t>(exit) * turn_.sequences + s) * hidden());
+      add_head_gradients(layout_, *batch_, query_heads_, exit_rows(), logit_gradients, exit, gradients);
     });
   }
 

@@ -8,22 +8,6 @@
 #include "cuda/kernels/training/rows.cuh"
 
 namespace matryoshka::train {
-namespace {
-
-int place_of(Activation activation) {
-  switch (activation) {
-    case Activation::gelu_tanh:
-      return 1;
-    case Activation::relu:
-      return 2;
-    case Activation::gelu:
-      break;
-  }
-  return 0;
-}
-
-}  // namespace
-
 CudaTrainOps::CudaTrainOps(const DeviceTurn& turn, cuda::Stream& stream, cuda::LaunchSequence& launches)
     : turn_(turn), layout_(*turn.layout), a_(layout_.architecture), m_(*turn.memory), kernels_(turn.kernels->training), stream_(stream), launches_(launches) {}
 
@@ -119,7 +103,7 @@ void CudaTrainOps::norm_forward(float* hidden, const float* branch, Element16* h
 
 void CudaTrainOps::activate(int layer) {
   const DeviceLayer& l = m_.layers[layer];
-  launch(kernels_.activate[place_of(a_.activation)], cuda::ActivateArgs{l.mlp, l.activated, rows(layer) * (a_.intermediate / 8)});
+  launch(kernels_.activate[static_cast<int>(a_.activation)], cuda::ActivateArgs{l.mlp, l.activated, rows(layer) * (a_.intermediate / 8)});
 }
 
 void CudaTrainOps::head(int exit) {
@@ -145,7 +129,7 @@ void CudaTrainOps::scatter() {
 }
 
 void CudaTrainOps::activate_backward(int layer) {
-  launch(kernels_.activate_backward[place_of(a_.activation)], cuda::ActivateArgs{m_.layers[layer].mlp, m_.mlp_gradient, rows(layer) * (a_.intermediate / 8)});
+  launch(kernels_.activate_backward[static_cast<int>(a_.activation)], cuda::ActivateArgs{m_.layers[layer].mlp, m_.mlp_gradient, rows(layer) * (a_.intermediate / 8)});
 }
 
 void CudaTrainOps::residual_backward(int layer, Site site) {
