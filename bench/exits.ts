@@ -2,7 +2,7 @@
  * Exit rules on every evaluation set: compute, nDCG@10 and exactness of each, replayed from stored scores, with the
  * certificates calibrated on the pool of `certify.ts`. Prints a markdown table and writes bench/results/exits.json.
  *
- * Run: npm run bench:exits [-- --dtype f32] [--store DIR]. A killed run goes on.
+ * Run: npm run bench:exits [-- --dtype f32] [--queries N, as certify's] [--store DIR]. A killed run goes on.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -11,7 +11,7 @@ import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
 import { fingerprint } from "../dist/fingerprint.js";
 import { calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { evaluationSet, MAX_LENGTH, SETS, scored, withModel } from "./sets.js";
+import { evaluationSet, MAX_LENGTH, POOL_QUERIES, SETS, scored, withModel } from "./sets.js";
 
 const LAYERS = [4, 6, 8, 12];
 const sure = (threshold: number) =>
@@ -46,10 +46,16 @@ interface Row {
   readonly recallTop10: number;
 }
 
-const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
+const { values } = parseArgs({
+  options: {
+    dtype: { type: "string", default: "f32" },
+    queries: { type: "string", default: String(POOL_QUERIES) },
+    store: { type: "string" },
+  },
+});
 await withModel(values, async (reranker, dtype) => {
   const { info } = reranker;
-  const { made } = await calibrations(reranker, dtype, values.store);
+  const { made } = await calibrations(reranker, dtype, values.store, { queries: Number(values.queries) });
   const certificates = made.flatMap((each) => (each.feasible ? [each.certificate] : []));
   const conditions = { dtype, maxLength: MAX_LENGTH };
   const print = await fingerprint(info.directory, conditions);

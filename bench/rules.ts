@@ -2,7 +2,7 @@
  * What exactness costs by kind of rule: static depths, confidence and top-k, each certified on the same queries for the same
  * promise. Rules without a closed form get their configuration by Learn then Test, from paths ordered on TRAIN.
  *
- * Run: npm run bench:rules [-- --dtype bf16] [--store DIR]. A killed run goes on.
+ * Run: npm run bench:rules [-- --dtype bf16] [--queries N, as certify's] [--store DIR]. A killed run goes on.
  */
 import { parseArgs } from "node:util";
 import { assess } from "../dist/certify/assess.js";
@@ -13,7 +13,7 @@ import type { Rule } from "../dist/exit/rule.js";
 import { subset } from "../dist/exit/trajectory.js";
 import { calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { MAX_LENGTH, withModel } from "./sets.js";
+import { MAX_LENGTH, POOL_QUERIES, withModel } from "./sets.js";
 
 const TARGET = { k: 10, alpha: 0.05, delta: 0.05 } as const;
 
@@ -25,10 +25,17 @@ function words(rule: Rule | undefined): string {
   return `> ${threshold}${rule.difficulty ? `, or difficulty < ${rule.difficulty.easy}` : ""}`;
 }
 
-const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, store: { type: "string" } } });
+const { values } = parseArgs({
+  options: {
+    dtype: { type: "string", default: "f32" },
+    queries: { type: "string", default: String(POOL_QUERIES) },
+    store: { type: "string" },
+  },
+});
 await withModel(values, async (reranker, dtype) => {
   const cost = reranker.info;
-  const { set, made } = await calibrations(reranker, dtype, values.store, { targets: [TARGET] });
+  const options = { targets: [TARGET], queries: Number(values.queries) };
+  const { set, made } = await calibrations(reranker, dtype, values.store, options);
   const calibration = made[0]!;
   if (!calibration.feasible) throw new Error(calibration.reason);
   const { certificate, split } = calibration;

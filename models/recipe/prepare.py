@@ -159,19 +159,26 @@ def write_set(out, corpus, queries, qrels, candidates, query_vectors, document_v
             )
 
 
-def labelled(data, name, encode, out, args, draw):
-    """The set's own queries and documents, every split of it. Returns queries and their vectors."""
-    corpus = list(lines(data / name / "corpus.jsonl"))
+def read_set(directory, depth):
+    """Documents, their indices by id, every query's grades, its BM25 candidates up to rank `depth`, and the judged queries; of all splits."""
+    corpus = list(lines(directory / "corpus.jsonl"))
     index = {document["_id"]: i for i, document in enumerate(corpus)}
     qrels, bm25 = {}, {}
-    for path in sorted((data / name / "qrels").glob("*.tsv")):
+    for path in sorted((directory / "qrels").glob("*.tsv")):
         for query, document, grade in (line.split("\t") for line in path.read_text().splitlines()[1:]):
             qrels.setdefault(query, {})[document] = int(grade)
-    for path in sorted((data / name / "runs").glob("bm25.*.trec")):
+    for path in sorted((directory / "runs").glob("bm25.*.trec")):
         for query, _, document, rank, *_ in (line.split() for line in path.read_text().splitlines()):
-            if int(rank) <= args.bm25:
+            if int(rank) <= depth:
                 bm25.setdefault(query, []).append(index[document])
-    queries = [q for q in lines(data / name / "queries.jsonl") if q["_id"] in qrels][: args.queries]
+    queries = [q for q in lines(directory / "queries.jsonl") if q["_id"] in qrels]
+    return corpus, index, qrels, bm25, queries
+
+
+def labelled(data, name, encode, out, args, draw):
+    """The set's own queries and documents. Returns queries and their vectors."""
+    corpus, index, qrels, bm25, queries = read_set(data / name, args.bm25)
+    queries = queries[: args.queries]
     documents = encode(f"{name} documents", [text_of(d) for d in corpus], args.length)
     vectors = encode(f"{name} queries", [INSTRUCTION + q["text"] for q in queries], args.length)
     near = nearest(vectors, documents, args.dense, encode.device).tolist()
