@@ -22,6 +22,7 @@ const RULES: Readonly<Record<string, string>> = {
   "top-k 10, α 10 %": "top-k:10:0.1",
   "recall of 10, α 5 %": "recall-top-k:10:0.05",
   "budget .50": "budget:0.5:10",
+  "budget .46": "budget:0.46:10",
   "budget .45": "budget:0.45:10",
   "budget .40": "budget:0.4:10",
   "budget .35": "budget:0.35:10",

@@ -17,7 +17,7 @@ const KNOWN = {
     "The giant panda is a bear species endemic to China.",
     "Bread is a staple food prepared from a dough of flour and water.",
   ],
-  logits: [2.435446, -4.1709504],
+  logits: [2.3968058, -4.9868779],
 };
 
 /** How far a dtype may be from the known logits, absolutely. */
