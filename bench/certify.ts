@@ -22,6 +22,13 @@ const TARGETS: readonly Target[] = [
   ...[5, 10, 20].map((k) => ({ kind: "recall-top-k" as const, k, alpha: 0.05, delta: 0.05 })),
 ];
 
+/** What every command that calibrates on the pool can be asked; `queries` are of each set. */
+export const CALIBRATION_OPTIONS = {
+  dtype: { type: "string", default: "f32" },
+  queries: { type: "string", default: String(POOL_QUERIES) },
+  store: { type: "string" },
+} as const;
+
 /** Calibrates targets on the pool's trajectories. */
 export async function calibrations(
   reranker: Reranker,
@@ -40,10 +47,8 @@ export async function calibrations(
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      ...CALIBRATION_OPTIONS,
       device: { type: "string" },
-      dtype: { type: "string", default: "f32" },
-      store: { type: "string" },
-      queries: { type: "string", default: String(POOL_QUERIES) },
       write: { type: "boolean", default: false },
     },
   });

@@ -9,9 +9,9 @@ import { parseArgs } from "node:util";
 import { parseExit } from "../dist/cli/exit.js";
 import { depthReport, firstStage, ruleReport } from "../dist/cli/report.js";
 import { fingerprint } from "../dist/fingerprint.js";
-import { calibrations } from "./certify.js";
+import { CALIBRATION_OPTIONS, calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { evaluationSet, MAX_LENGTH, POOL_QUERIES, SETS, scored, withModel } from "./sets.js";
+import { evaluationSet, MAX_LENGTH, SETS, scored, withModel } from "./sets.js";
 
 const LAYERS = [4, 6, 8, 12];
 const sure = (threshold: number) =>
@@ -47,13 +47,7 @@ interface Row {
   readonly recallTop10: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    dtype: { type: "string", default: "f32" },
-    queries: { type: "string", default: String(POOL_QUERIES) },
-    store: { type: "string" },
-  },
-});
+const { values } = parseArgs({ options: CALIBRATION_OPTIONS });
 await withModel(values, async (reranker, dtype) => {
   const { info } = reranker;
   const { made } = await calibrations(reranker, dtype, values.store, { queries: Number(values.queries) });

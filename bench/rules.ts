@@ -11,9 +11,9 @@ import { calibratePath } from "../dist/certify/ltt.js";
 import { confidenceGrid, layerPath, tunedPath } from "../dist/certify/paths.js";
 import type { Rule } from "../dist/exit/rule.js";
 import { subset } from "../dist/exit/trajectory.js";
-import { calibrations } from "./certify.js";
+import { CALIBRATION_OPTIONS, calibrations } from "./certify.js";
 import { machine } from "./machine.js";
-import { MAX_LENGTH, POOL_QUERIES, withModel } from "./sets.js";
+import { MAX_LENGTH, withModel } from "./sets.js";
 
 const TARGET = { k: 10, alpha: 0.05, delta: 0.05 } as const;
 
@@ -25,13 +25,7 @@ function words(rule: Rule | undefined): string {
   return `> ${threshold}${rule.difficulty ? `, or difficulty < ${rule.difficulty.easy}` : ""}`;
 }
 
-const { values } = parseArgs({
-  options: {
-    dtype: { type: "string", default: "f32" },
-    queries: { type: "string", default: String(POOL_QUERIES) },
-    store: { type: "string" },
-  },
-});
+const { values } = parseArgs({ options: CALIBRATION_OPTIONS });
 await withModel(values, async (reranker, dtype) => {
   const cost = reranker.info;
   const options = { targets: [TARGET], queries: Number(values.queries) };

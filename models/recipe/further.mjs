@@ -32,7 +32,7 @@ const ENCODER = {
 const LONG = { medquad: 2, "stackexchange-small": 2, scitldr: 4, pubmedqa: 3.5, arxiv: 5 };
 
 /** Sources in `directory`, whose candidates and teacher are one run; `share` is what their weights are multiplied by. */
-function sources(directory, weights, { run, suffix = "", share = 1 }) {
+function sources(directory, weights, { run, suffix = "", share }) {
   return Object.entries(weights).map(([set, weight]) => {
     const path = `${directory}/${set}`;
     return { path, name: `${set}${suffix}`, run: `runs/${run}`, teachers: [`${path}/runs/${run}`], weight: weight * share };
