@@ -1,7 +1,7 @@
-"""The mean of two checkpoints of one run's ancestry, weight by weight, from some layer on; what lies before is the first one's.
-The other may be the encoder itself: heads, which it has none of, stay the first one's.
+"""The mean of checkpoints of one ancestry, weight by weight, from some layer on; what lies before is the first one's. Layer 0 are
+the embeddings. Another one may be the encoder itself: heads, which it has none of, stay the first one's.
 
-  python average.py --model DIR --other DIR --after 6 --share 0.5 --out DIR
+  python average.py --model DIR --other DIR [--other DIR …] --after 6 --share 0.5 --out DIR
 """
 import argparse, json, re, shutil
 from pathlib import Path
@@ -18,23 +18,26 @@ def layer_of(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("model", "other", "out"):
+    for name in ("model", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--after", type=int, default=0, help="layers that stay the first model's")
-    parser.add_argument("--share", type=float, default=0.5, help="weight of the first model after that")
+    parser.add_argument("--other", type=Path, required=True, action="append")
+    parser.add_argument("--after", type=int, default=0, help="the last layer that stays the first model's; -1 for none")
+    parser.add_argument("--share", type=float, default=0.5, help="weight of the first model after that; the others share the rest")
     args = parser.parse_args()
     shutil.copytree(args.model, args.out, dirs_exist_ok=True)
-    heads = args.other / "matryoshka.safetensors"
-    for file in ["model.safetensors", *([heads.name] if heads.exists() else [])]:
-        one, other = load_file(args.model / file), load_file(args.other / file)
+    rest = (1 - args.share) / len(args.other)
+    for file in ("model.safetensors", "matryoshka.safetensors"):
+        one, others = load_file(args.model / file), [load_file(each / file) for each in args.other if (each / file).exists()]
+        if len(others) < len(args.other):
+            continue
         mixed = dict(one)
         for name, weight in one.items():
             if layer_of(name) > args.after:
-                mean = args.share * weight.astype(np.float32) + (1 - args.share) * other[name].astype(np.float32)
+                mean = args.share * weight.astype(np.float32) + sum(rest * other[name].astype(np.float32) for other in others)
                 mixed[name] = mean.astype(weight.dtype)
         save_file(mixed, args.out / file)
     settings = json.loads((args.out / "matryoshka.json").read_text())
-    settings["provenance"]["averaged"] = f"from layer {args.after + 1} on, {args.share} of its weights and {1 - args.share:g} of {args.other.name}'s"
+    settings["provenance"]["averaged"] = f"from layer {args.after + 1} on, {args.share:g} of its weights and {rest:g} of {', '.join(map(str, args.other))}"
     (args.out / "matryoshka.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -1,7 +1,8 @@
 /**
  * Writes the configurations of the recipe's later stages, which differ from one another in a few places: `again` trains the
  * mean of the first stages and the encoder; `a`, `b` and `c` are three runs from there or from the encoder; `d` and `e` two from
- * the mean of those, with long texts; `heads` fits the heads to the mean of these two.
+ * the mean of those, with long texts; `heads` fits the heads to the mean of these two; `f` to `j` are five runs from what that
+ * gave, from the encoder and from between them.
  *
  *   node further.mjs [DIR]
  */
@@ -31,6 +32,8 @@ const ENCODER = {
 };
 const LONG = { medquad: 2, "stackexchange-small": 2, scitldr: 4, pubmedqa: 3.5, arxiv: 5 };
 
+const HOP = { hop: 1 };
+
 /** Sources in `directory`, whose candidates and teacher are one run; `share` is what their weights are multiplied by. */
 function sources(directory, weights, { run, suffix = "", share }) {
   return Object.entries(weights).map(([set, weight]) => {
@@ -39,8 +42,8 @@ function sources(directory, weights, { run, suffix = "", share }) {
   });
 }
 
-/** `both`: where the second teacher's lists are, and their share; `encoder` and `long`: the shares of the first teacher's. */
-function stage({ both = ["both", 1], encoder = 1, long = 0, exitWeights, rank = 0.4, distill, optimizer, ...given }) {
+/** `both`: where the second teacher's lists are, and their share; `encoder`, `hop` and `long`: the shares of the first teacher's. */
+function stage({ both = ["both", 1], encoder = 1, hop = 0, long = 0, exitWeights, rank = 0.4, distill, optimizer, ...given }) {
   return {
     head: "query",
     tokenTypes: "match",
@@ -51,6 +54,7 @@ function stage({ both = ["both", 1], encoder = 1, long = 0, exitWeights, rank = 
     sources: [
       ...sources(both[0], BOTH, { run: "both.trec", share: both[1] }),
       ...sources("sets", ENCODER, { run: "scaled.trec", suffix: "-bi", share: encoder }),
+      ...(hop > 0 ? sources("sets", HOP, { run: "scaled.trec", share: hop }) : []),
       ...(long > 0 ? sources("long", LONG, { run: "scaled.trec", suffix: "-long", share: long }) : []),
     ],
     negatives: { random: 0.05, falseNegativeMargin: 0.7 },
@@ -78,6 +82,16 @@ const LAST = {
   init: "mean-abc",
   steps: 900,
   exitWeights: [0.2, 0.4, 0.8, 2.5, 1.2, 3.5, 1.4, 3.5, 1.6, 1.6, 1.6, 3.2],
+  distill: 1.4,
+};
+const WIDER = {
+  ...PLAIN,
+  both: ["both-9", 1],
+  hop: 10,
+  long: 0.7,
+  maxLength: 256,
+  turnTokens: 65536,
+  exitWeights: [0.2, 0.4, 0.8, 2.5, 1.4, 3.2, 1.8, 3.5, 2, 2, 2, 3.2],
   distill: 1.4,
 };
 const stages = {
@@ -134,6 +148,56 @@ const stages = {
     listsPerStep: 8,
     steps: 230,
     optimizer: { encoder: 1e-12, heads: 1.2e-3, warmup: 0.1 },
+  },
+  f: {
+    ...WIDER,
+    init: "stage9",
+    seed: 401,
+    hop: 6,
+    long: 0.9,
+    maxLength: 320,
+    steps: 1500,
+    optimizer: { encoder: 8e-5, heads: 3e-4 },
+  },
+  g: {
+    ...WIDER,
+    init: "stage9-80",
+    seed: 402,
+    encoder: 1.5,
+    hop: 12,
+    rank: 0.25,
+    steps: 1800,
+    optimizer: { encoder: 1.2e-4, heads: 5e-4 },
+  },
+  h: {
+    ...WIDER,
+    init: "bge-small-en-v1.5",
+    seed: 403,
+    long: 0.4,
+    maxLength: 192,
+    rank: 0.3,
+    steps: 2600,
+    optimizer: { encoder: 2.5e-4, heads: 2e-3, warmup: 0.06 },
+  },
+  i: {
+    ...WIDER,
+    init: "stage9-50",
+    seed: 404,
+    encoder: 1.5,
+    hop: 12,
+    rank: 0.2,
+    steps: 2000,
+    optimizer: { encoder: 1.8e-4, heads: 8e-4 },
+  },
+  j: {
+    ...WIDER,
+    init: "stage9",
+    seed: 405,
+    encoder: 2,
+    hop: 12,
+    rank: 0.1,
+    steps: 1600,
+    optimizer: { encoder: 1.5e-4, heads: 5e-4 },
   },
 };
 

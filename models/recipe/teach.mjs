@@ -20,7 +20,7 @@ const [FIRST, OTHERS] = [10, 5];
 const TEMPERATURE = 0.03; // of the bi-encoder as a teacher, in train.json
 const MAX_LENGTH = 192;
 const QUERY_WORDS = 60;
-const MORE = { weak: 3, wide: 6 };
+const MORE = { weak: 3, wide: 6, hop: 3 };
 
 const { values } = parseArgs({
   options: {

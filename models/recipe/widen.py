@@ -108,14 +108,14 @@ class Writer:
         return f"{one} {other}" if one and other else None
 
 
-def queries_of(out, corpus, vectors, common, draw, share, device):
+def queries_of(out, passages, draw, share):
     """[(kind, passage it was made of or None, text)]"""
-    writer, everything = Writer(corpus, common, draw), range(len(corpus))
+    writer, everything = Writer(passages.corpus, passages.common, draw), range(len(passages.corpus))
     some_of = lambda them, count: draw.sample(them, min(int(count * share), len(them)))
     made = [("sentence", i, writer.sentence(i)) for i in some_of(everything, SENTENCES)]
     made += [("keywords", i, writer.keywords(i)) for i in some_of(everything, KEYWORDS)]
     some = some_of(everything, PAIRS)
-    near = nearest(vectors[some], vectors, 40, device).tolist()
+    near = passages.near(some, 40)
     made += [("pair", i, writer.pair(i, draw.choice(near[n]))) for n, i in enumerate(some)]
     for name, count in QUESTIONS.items():
         theirs = [query["text"] for query in lines(out / name / "queries.jsonl")]
@@ -125,57 +125,77 @@ def queries_of(out, corpus, vectors, common, draw, share, device):
     return made
 
 
-def ranked(queries, documents, device):
-    """The first LAST documents of each query, in order."""
-    if device != "cpu":
-        return nearest(queries, documents, LAST, device)
-    found, whole = [], documents.astype(np.float32)
-    for start in range(0, len(queries), BLOCK):
-        for own in queries[start : start + BLOCK].astype(np.float32) @ whole.T:
-            top = np.argpartition(-own, LAST)[:LAST]
-            found.append(top[np.argsort(-own[top], kind="stable")])
-    return np.stack(found)
+class Passages:
+    """prepare.py's "weak" passages, their vectors, and what is found among them."""
+
+    def __init__(self, args):
+        self.corpus = list(lines(args.out / "weak" / "corpus.jsonl"))
+        texts = [text_of(document) for document in self.corpus]
+        bm25 = Bm25(texts)
+        say(f"BM25 of {len(texts)} documents")
+        self.common = bm25.common
+        self.pool = bm25.pool()  # before CUDA is there, which no fork can use
+        self.encode, self.length = bi_encoder(args), args.length
+        self.documents = self.encode("documents", texts, self.length)
+
+    def near(self, some, k):
+        return nearest(self.documents[some], self.documents, k, self.encode.device).tolist()
+
+    def candidates(self, texts, draw):
+        """The texts' vectors, and an iterator over the set of each one's candidates."""
+        lexical = self.pool.imap(first_of, texts, chunksize=64)
+        vectors = self.encode("queries", [INSTRUCTION + text for text in texts], self.length)
+        ranks = [*range(FIRST), *np.unique(np.geomspace(FIRST + 1, LAST, BETWEEN).astype(int)) - 1]
+        dense = self.ranked(vectors)[:, ranks].tolist()
+        say("the bi-encoder's first")
+        return vectors, ({*near, *first, draw.randrange(len(self.corpus))} for near, first in zip(dense, lexical))
+
+    def ranked(self, queries):
+        """The first LAST documents of each query, in order."""
+        if self.encode.device != "cpu":
+            return nearest(queries, self.documents, LAST, self.encode.device)
+        found, whole = [], self.documents.astype(np.float32)
+        for start in range(0, len(queries), BLOCK):
+            for own in queries[start : start + BLOCK].astype(np.float32) @ whole.T:
+                top = np.argpartition(-own, LAST)[:LAST]
+                found.append(top[np.argsort(-own[top], kind="stable")])
+        return np.stack(found)
+
+    def write(self, out, queries, qrels, candidates, vectors):
+        self.pool.terminate()
+        write_set(out, self.corpus, queries, qrels, candidates, vectors, self.documents)
+        say(f"{out.name}: {len(queries)} lists, {sum(map(len, candidates)) / len(candidates):.1f} candidates each")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description, seed):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bi-encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--length", type=int, default=192, help="tokens of a text")
     parser.add_argument("--share", type=float, default=1, help="of the queries")
-    parser.add_argument("--seed", type=int, default=7)
-    args = parser.parse_args()
+    parser.add_argument("--seed", type=int, default=seed)
+    return parser.parse_args()
+
+
+def main():
+    args = options(__doc__, 7)
     draw = random.Random(args.seed)
-    corpus = list(lines(args.out / "weak" / "corpus.jsonl"))
-    texts = [text_of(document) for document in corpus]
-    bm25 = Bm25(texts)
-    say(f"BM25 of {len(texts)} documents")
-    pool = bm25.pool()  # before CUDA is there, which no fork can use
-    encode = bi_encoder(args)
-    documents = encode("wide documents", texts, args.length)
-    made = queries_of(args.out, corpus, documents, bm25.common, draw, args.share, encode.device)
+    passages = Passages(args)
+    made = queries_of(args.out, passages, draw, args.share)
     say(f"{len(made)} queries")
-    lexical = pool.imap(first_of, [text for *_, text in made], chunksize=64)
-    vectors = encode("wide queries", [INSTRUCTION + text for *_, text in made], args.length)
-    ranks = [*range(FIRST), *np.unique(np.geomspace(FIRST + 1, LAST, BETWEEN).astype(int)) - 1]
-    dense = ranked(vectors, documents, encode.device)[:, ranks].tolist()
-    say("the bi-encoder's first")
+    vectors, found = passages.candidates([text for *_, text in made], draw)
     queries, qrels, candidates = [], {}, []
-    for (kind, source, text), near, first in zip(made, dense, lexical):
-        chosen = {*near, *first, draw.randrange(len(corpus))}
+    for (kind, source, text), chosen in zip(made, found):
         query = {"_id": f"{kind}-{len(queries)}", "text": text}
         if source is not None and draw.random() < 0.5:
             chosen.discard(source)
         elif kind == "sentence":
             chosen.add(source)
-            qrels[query["_id"]] = {corpus[source]["_id"]: 1}
+            qrels[query["_id"]] = {passages.corpus[source]["_id"]: 1}
         queries.append(query)
         candidates.append(chosen)
-    pool.terminate()
-    say("BM25's first")
-    write_set(args.out / "wide", corpus, queries, qrels, candidates, vectors, documents)
-    say(f"wide: {len(queries)} lists, {sum(map(len, candidates)) / len(candidates):.1f} candidates each")
+    passages.write(args.out / "wide", queries, qrels, candidates, vectors)
 
 
 if __name__ == "__main__":
