@@ -17,7 +17,7 @@ const KNOWN = {
     "The giant panda is a bear species endemic to China.",
     "Bread is a staple food prepared from a dough of flour and water.",
   ],
-  logits: [2.3968058, -4.9868779],
+  logits: [1.6695318, -4.6541381],
 };
 
 /** How far a dtype may be from the known logits, absolutely. */
