@@ -14,7 +14,7 @@ import { passageText, readCorpus, readQueries, readSplit } from "../../dist/eval
 import { readRun } from "../../dist/eval/trec-run.js";
 import { Reranker } from "../../dist/index.js";
 
-const UNLABELLED = ["weak", "wide", "hop"];
+const UNLABELLED = ["weak", "wide"];
 const MAX_LENGTH = 256;
 
 const { values } = parseArgs({

@@ -20,7 +20,9 @@ const [FIRST, OTHERS] = [10, 5];
 const TEMPERATURE = 0.03; // of the bi-encoder as a teacher, in train.json
 const MAX_LENGTH = 192;
 const QUERY_WORDS = 60;
-const MORE = { weak: 3, wide: 6, hop: 3 };
+const MORE = { weak: 3, wide: 6 };
+// hop.py's lists have one teacher, the bi-encoder.
+const NOT_TAUGHT = ["embeddings", "hop"];
 
 const { values } = parseArgs({
   options: {
@@ -48,7 +50,7 @@ async function logitsOf(requests) {
   return sums;
 }
 
-for (const name of readdirSync(sets).filter((each) => each !== "embeddings")) {
+for (const name of readdirSync(sets).filter((each) => !NOT_TAUGHT.includes(each))) {
   const from = join(sets, name);
   const to = join(out, name);
   rmSync(to, { recursive: true, force: true });
