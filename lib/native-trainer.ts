@@ -106,7 +106,10 @@ export interface NativeTrainerInfo extends NativeModelInfo {
 export interface NativeTrainer {
   /** Settles once the weights are read. `exitLayers` and `tokenTypes` are those of the model in training. */
   readonly ready: Promise<NativeTrainerInfo>;
-  /** Forward, losses, backward and one AdamW update over the whole batch, whatever its size. */
+  /**
+   * Forward, losses, backward and one AdamW update over the whole batch, whatever its size. An encoder at rate 0 stays as it
+   * is: nothing goes back through it, and the gradient that is clipped is that of the heads.
+   */
   step(
     batch: NativeTrainBatch,
     loss: NativeLoss,

@@ -562,6 +562,14 @@ describe("the whole calibration", () => {
     });
   });
 
+  it("fits on a quarter of the queries, fewer where there are many or the guarantee needs them", () => {
+    const fits = (lists: number, alpha: number) =>
+      calibrate(synthetic({ lists, m: 12, seed: "shares" }), { ...options, alpha }).split.train.length;
+    expect(fits(80, 0.1)).toBe(20);
+    expect(fits(400, 0.1)).toBe(50);
+    expect(fits(50, 0.05)).toBe(5);
+  });
+
   it("uses every query where the shape is given", () => {
     const result = calibrate(pool, { ...options, shape: exits });
     if (!result.feasible) throw new Error(result.reason);

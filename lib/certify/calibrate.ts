@@ -16,6 +16,12 @@ import { queriesFor, scaleFor } from "./promise.js";
 import { DEFAULT_SHARES, type Split, splitQueries } from "./split.js";
 import { fitWidths, type WidthKind, withSpread } from "./widths.js";
 
+/**
+ * Queries that TRAIN takes at most. More do not make the fit any better: with the bundled model 20, 40, 80 and 160 lists of
+ * 100 candidates give the same compute within what the draw moves it by, and 20, 40 and 60 lists of 10 do.
+ */
+const MOST_TRAIN = 50;
+
 /** What is to be promised. */
 export interface Target {
   /** What is promised about the first k. Defaults to `"exact-top-k"`. */
@@ -173,9 +179,14 @@ export function checkTarget(k: number, alpha: number, delta: number | null): voi
   if (delta !== null && !(delta > 0 && delta < 1)) throw bad("delta", "between 0 and 1", delta);
 }
 
-/** CAL's default share, or more where the queries would otherwise not suffice for the guarantee. */
-function calibrationShare(set: TrajectorySet, needed: number): number {
-  return Math.min(0.9, Math.max(DEFAULT_SHARES.cal, (needed * 1.1) / Math.max(1, set.lists.length)));
+/**
+ * CAL's share: all but what TRAIN can use, or up to 90 % of few queries where they would otherwise not suffice for the
+ * guarantee.
+ */
+function calibrationShare({ lists }: TrajectorySet, needed: number): number {
+  const queries = Math.max(1, lists.length);
+  const spare = 1 - MOST_TRAIN / queries;
+  return Math.max(DEFAULT_SHARES.cal, spare, Math.min(0.9, (needed * 1.1) / queries));
 }
 
 function remember<K, V>(known: Map<K, V>, key: K, compute: () => V): V {

@@ -72,7 +72,7 @@ export interface TrainConfig {
   };
   readonly loss: NativeLoss;
   readonly optimizer: {
-    /** Peak rates. */
+    /** Peak rates. An encoder at 0 stays as it is: nothing goes back through it, and `clip` is about the heads' gradient. */
     readonly encoder: number;
     readonly heads: number;
     readonly beta1: number;

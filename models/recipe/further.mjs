@@ -147,7 +147,7 @@ const stages = {
     maxLength: 256,
     listsPerStep: 8,
     steps: 230,
-    optimizer: { encoder: 1e-12, heads: 1.2e-3, warmup: 0.1 },
+    optimizer: { encoder: 0, heads: 1.2e-3, warmup: 0.1 },
   },
   f: {
     ...WIDER,

@@ -20,6 +20,8 @@ class TrainBackend {
   virtual const std::vector<double>& forward(const TokenBatch& batch, const std::vector<uint8_t>& skipped) = 0;
   /// Adds the gradients of Σ logits ∘ logit_gradients, for the last forward, to gradients [layout.size].
   virtual void backward(const std::vector<double>& logit_gradients, float* gradients) = 0;
+  /// The same of the heads alone, which is as good as free: they end at the scoring rows.
+  virtual void backward_heads(const std::vector<double>& logit_gradients, float* gradients) = 0;
 
   /// For what the trainer does itself between two batches.
   virtual cpu::ThreadPool& pool() = 0;

@@ -93,7 +93,8 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
     const std::vector<double> logits = documents(backend_->forward(sequences, skipped(turn)), sequences);
     add_losses(loss, targets, batch.list_offsets, first, last, batch.lists(), logits, result.loss, logit_gradients);
     logit_gradients.insert(logit_gradients.begin(), model_.layout.heads.size() * sequences.queries, 0.0);
-    backend_->backward(logit_gradients, gradients_.data());
+    if (rates.encoder > 0) backend_->backward(logit_gradients, gradients_.data());
+    else backend_->backward_heads(logit_gradients, gradients_.data());
   });
   result.gradient_norm = adam_.norm(gradients_.data(), backend_->pool());
   // AdamW squares what is left of the gradient after clipping, in float32.

@@ -77,6 +77,11 @@ struct CpuTrainBackend::State {
     run_phases(pool, phases);
   }
 
+  void backward_query_heads() {
+    if (layout.architecture.head == HeadKind::query)
+      turn.query_heads.backward(layout, turn.weights, *turn.batch, turn.memory.exit_rows(), pool, turn.logit_gradients);
+  }
+
   /// Tiles go back through a layer; the gradients of its weights follow once they are through the one below, when all
   /// they need is long done. Memories alternate between layers, so a layer waits for the weights of the one two above.
   void backward(float* gradients) {
@@ -144,11 +149,16 @@ const std::vector<double>& CpuTrainBackend::forward(const TokenBatch& batch, con
 }
 
 void CpuTrainBackend::backward(const std::vector<double>& logit_gradients, float* gradients) {
+  state_->turn.logit_gradients = logit_gradients;
+  state_->backward_query_heads();
+  state_->backward(gradients);
+}
+
+void CpuTrainBackend::backward_heads(const std::vector<double>& logit_gradients, float* gradients) {
   Turn& turn = state_->turn;
   turn.logit_gradients = logit_gradients;
-  if (state_->layout.architecture.head == HeadKind::query)
-    turn.query_heads.backward(state_->layout, turn.weights, *turn.batch, turn.memory.exit_rows(), state_->pool, logit_gradients);
-  state_->backward(gradients);
+  state_->backward_query_heads();
+  state_->pool.each(state_->layout.heads.size(), [&](size_t exit) { head_gradients(turn, static_cast<int>(exit), gradients); });
 }
 
 cpu::ThreadPool& CpuTrainBackend::pool() { return state_->pool; }

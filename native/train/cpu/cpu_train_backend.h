@@ -25,6 +25,7 @@ class CpuTrainBackend final : public TrainBackend {
   void set_weights(const float* weights) override;
   const std::vector<double>& forward(const TokenBatch& batch, const std::vector<uint8_t>& skipped) override;
   void backward(const std::vector<double>& logit_gradients, float* gradients) override;
+  void backward_heads(const std::vector<double>& logit_gradients, float* gradients) override;
   cpu::ThreadPool& pool() override;
   std::string describe() const override;
 

@@ -139,11 +139,15 @@ void embedding_gradients(const Turn& turn, int task, float* gradients) {
   const Layout& layout = *turn.layout;
   const int hidden = layout.architecture.hidden, tables = slices(layout);
   if (task < tables) return table_slice(turn, task * kSlice, gradients);
-  if (task > tables) return add_head_gradients(layout, *turn.batch, turn.query_heads, turn.memory.exit_rows(), turn.logit_gradients, task - tables - 1, gradients);
+  if (task > tables) return head_gradients(turn, task - tables - 1, gradients);
   for (int tile = 0; tile < turn.memory.size().tiles; ++tile) {
     add(turn.memory.embedding_partial(tile), hidden, gradients + layout.embedding_norm.weight);
     add(turn.memory.embedding_partial(tile) + hidden, hidden, gradients + layout.embedding_norm.bias);
   }
+}
+
+void head_gradients(const Turn& turn, int exit, float* gradients) {
+  add_head_gradients(*turn.layout, *turn.batch, turn.query_heads, turn.memory.exit_rows(), turn.logit_gradients, exit, gradients);
 }
 
 }  // namespace matryoshka::train

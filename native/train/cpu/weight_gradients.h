@@ -49,4 +49,7 @@ class LayerGradients {
 int embedding_tasks(const Layout& layout);
 void embedding_gradients(const Turn& turn, int task, float* gradients);
 
+/// Adds those of one exit's head.
+void head_gradients(const Turn& turn, int exit, float* gradients);
+
 }  // namespace matryoshka::train

@@ -94,6 +94,8 @@ class CudaTrainBackend final : public TrainBackend {
     });
   }
 
+  void backward_heads(const std::vector<double>& logit_gradients, float* gradients) override { head_gradients(logit_gradients, gradients); }
+
   cpu::ThreadPool& pool() override { return pool_; }
   std::string describe() const override { return "train " + stream_->describe() + " bf16"; }
 

@@ -72,6 +72,17 @@ TEST("the bits are the same with any number of threads, and with activations rec
   }
 }
 
+TEST("the heads' gradients are the same without the encoder's") {
+  for (const Shape& shape : kShapes) {
+    const Case c(shape, 9);
+    for (const bool bf16 : {false, true})
+      for (const bool recompute : {false, true}) {
+        CpuTrainBackend backend(c.model.layout, {2, bf16, "", recompute});
+        check_heads_alone(c, backend);
+      }
+  }
+}
+
 TEST("the element behind a row of bf16 is zero, whatever was in its memory before") {
   // 20 and 40: queries, and keys with values, of 4 heads of 5; products take pairs, so the last head's last pair reads one element more.
   for (const int columns : {20, 40, 7, 1}) {

@@ -41,6 +41,13 @@ TEST("… with each activation and with layers skipped") {
   }
 }
 
+TEST("the heads' gradients are the same without the encoder's") {
+  for (const Shape& shape : {kShapes.front(), kShapes.back()}) {
+    const Case c(shape, 9);
+    check_heads_alone(c, *backend(c.model.layout));
+  }
+}
+
 TEST("a backend takes batches of any size after each other, and the bits are the same whenever copies land") {
   const Case small(kShapes[0], 5);
   Case large(kShapes[0], 5);

@@ -56,6 +56,18 @@ inline Result run(const Case& c, TrainBackend& backend) {
   return out;
 }
 
+/// What goes back to the heads alone is what goes back to them on the whole way, bit for bit, and nothing else.
+inline void check_heads_alone(const Case& c, TrainBackend& backend) {
+  const Result whole = run(c, backend);
+  std::vector<float> gradients(c.model.layout.size);
+  backend.forward(c.batch, c.skipped);
+  backend.backward_heads(c.direction, gradients.data());
+  const size_t encoder = c.model.layout.heads.front().weight;
+  CHECK(std::all_of(gradients.begin(), gradients.begin() + encoder, [](float g) { return g == 0; }));
+  CHECK(std::any_of(gradients.begin() + encoder, gradients.end(), [](float g) { return g != 0; }));
+  CHECK(std::memcmp(&gradients[encoder], &whole.gradients[encoder], (gradients.size() - encoder) * sizeof(float)) == 0);
+}
+
 inline double distance(const double* a, const double* b, size_t count) {
   double sum = 0;
   for (size_t i = 0; i < count; ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);

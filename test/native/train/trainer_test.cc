@@ -86,6 +86,21 @@ TEST("steps over the same lists bring the loss down, in f32 and in bf16") {
   }
 }
 
+TEST("an encoder at rate 0 stays as it is, bit for bit, and its heads learn") {
+  const RandomModel model(kShape, 3);
+  Options o = options();
+  o.layer_dropout = 0;
+  CpuTrainer trainer(model.path(), o);
+  const std::vector<float> before = trainer.weights();
+  const size_t encoder = trainer.layout().heads.front().weight;
+  const Data data(1);
+  const auto step = [&] { return trainer.step(data.batch, data.targets, loss(), {0, 5e-3}).loss.total; };
+  const double first = step();
+  for (int i = 0; i < 20; ++i) step();
+  CHECK(step() < first);
+  CHECK(std::memcmp(trainer.weights().data(), before.data(), encoder * sizeof(float)) == 0);
+}
+
 TEST("the weights after some steps are the same bits with any number of threads, and with activations recomputed") {
   const RandomModel model(kShape, 3);
   for (const bool bf16 : {false, true}) {
