@@ -3,7 +3,8 @@
  * the other, each kernel against the roofline, and that a batch is one round trip. The device may be the emulator, which is
  * how a test runs all of this; its times say nothing of a GPU.
  */
-import type { NativeBatch, NativeOptions, NativePlan, NativeTrace } from "../dist/native.js";
+import type { NativeTrace } from "../dist/native.js";
+import type { NativeBatch, NativeOptions, NativePlan } from "../dist/native-engine.js";
 import { type Gpu, kernelMilliseconds, kernelTable, kernelTimes, peakOf, rateLine, roundTrips } from "./gpu-report.js";
 import { kernels } from "./roofline-model.js";
 

@@ -2,7 +2,8 @@
  * Feeds an engine: cuts encoded sequences into batches, keeps some of them in flight, and hands the results on.
  */
 import { aborted } from "./abort.js";
-import { fromNative, type NativeEngine, type NativePlan, type NativeResult } from "./native.js";
+import { fromNative } from "./native.js";
+import type { NativeEngine, NativePlan, NativeResult } from "./native-engine.js";
 import { nextTurn, SLICE } from "./next-turn.js";
 import { PackedBatch } from "./packed-batch.js";
 

@@ -2,7 +2,7 @@
  * Several engines of one model, each on a GPU of its own, behind the interface of one: a batch goes to whichever has the
  * fewest tokens in flight. Engines of the same kind give the same bits, so it does not matter which one that is.
  */
-import type { NativeBatch, NativeEngine, NativeEngineInfo, NativePlan, NativeResult } from "./native.js";
+import type { NativeBatch, NativeEngine, NativeEngineInfo, NativePlan, NativeResult } from "./native-engine.js";
 
 interface Member {
   readonly engine: NativeEngine;

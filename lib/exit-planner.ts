@@ -10,7 +10,7 @@ import { firstStageDifficulty } from "./exit/confidence.js";
 import type { Rule } from "./exit/rule.js";
 import { checkRuleInputs, type ExitPlan, type Promised, planExit } from "./exit-plan.js";
 import { type Hashes, hashes } from "./fingerprint.js";
-import type { NativeOptions, NativePlan } from "./native.js";
+import type { NativeOptions, NativePlan } from "./native-engine.js";
 import { nativeRule } from "./native-rule.js";
 import type { ResolvedRerank } from "./options.js";
 

@@ -7,7 +7,8 @@ import { type Certificate, parseCertificates } from "./certify/certificate.js";
 import { invalid, show } from "./check.js";
 import { MatryoshkaError } from "./errors.js";
 import { MATCH_TYPES } from "./match-types.js";
-import { fromNative, type NativeEngineInfo, type NativeModelInfo, native } from "./native.js";
+import { fromNative, native } from "./native.js";
+import type { NativeEngineInfo, NativeModelInfo } from "./native-engine.js";
 import { readJson } from "./read-json.js";
 import type { ModelInfo } from "./types.js";
 

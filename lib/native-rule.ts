@@ -5,7 +5,7 @@
 import { discounts } from "./exit/budget.js";
 import { sureness } from "./exit/confidence.js";
 import type { BudgetRule, ConfidenceRule, TopKRule } from "./exit/rule.js";
-import type { NativeRule } from "./native.js";
+import type { NativeRule } from "./native-engine.js";
 
 /** `difficulty` is by document (`firstStageDifficulty` list by list), where the rule has an `easy`. */
 export function nativeRule(rule: TopKRule | BudgetRule | ConfidenceRule, difficulty?: Float32Array): NativeRule {

@@ -3,7 +3,7 @@
  *
  * Calls run one after the other in the order they are made; each returns a promise. Nothing is shared with an Engine.
  */
-import type { NativeBatch, NativeModelInfo } from "./native.js";
+import type { NativeBatch, NativeModelInfo } from "./native-engine.js";
 
 /** `emulator` runs a GPU's kernels on the CPU: for tests. */
 export type TrainDevice = "cpu" | "cuda" | `cuda:${number}` | "emulator";

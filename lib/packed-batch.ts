@@ -1,7 +1,7 @@
 /**
  * Sequences end to end in growing buffers, without padding: what the engine takes.
  */
-import type { NativeBatch } from "./native.js";
+import type { NativeBatch } from "./native-engine.js";
 
 function grown(array: Int32Array, length: number): Int32Array<ArrayBuffer> {
   const copy = new Int32Array(Math.max(length, 2 * array.length));

@@ -5,7 +5,7 @@ import { throwIfAborted } from "./abort.js";
 import { scoreBatches } from "./batches.js";
 import { Collector, type CollectorModel } from "./collector.js";
 import type { EnginePool } from "./engine-pool.js";
-import type { NativePlan } from "./native.js";
+import type { NativePlan } from "./native-engine.js";
 import { type EncodedQuery, PairEncoder, type PairEncoderOptions } from "./pair-encoder.js";
 import type { Tokenizer } from "./tokenizer.js";
 import type { RerankStats } from "./types.js";

@@ -3,14 +3,8 @@
  */
 import { availableParallelism } from "node:os";
 import { MatryoshkaError } from "./errors.js";
-import {
-  type NativeDevice,
-  type NativeGpu,
-  type NativeGpus,
-  type NativeMachine,
-  type NativeOptions,
-  native,
-} from "./native.js";
+import { type NativeGpu, type NativeGpus, type NativeMachine, native } from "./native.js";
+import type { NativeDevice, NativeOptions } from "./native-engine.js";
 import type { Device, Dtype, OpenOptions } from "./types.js";
 
 /** What the addon can use of this machine. */

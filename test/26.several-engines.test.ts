@@ -5,7 +5,8 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { scoreBatches } from "../lib/batches.js";
 import { EnginePool } from "../lib/engine-pool.js";
-import { type NativeBatch, type NativeEngine, type NativeOptions, type NativeResult, native } from "../lib/native.js";
+import { native } from "../lib/native.js";
+import type { NativeBatch, NativeEngine, NativeOptions, NativeResult } from "../lib/native-engine.js";
 import { makeModel } from "./fixtures/make-model.js";
 
 const model = makeModel({ layers: 2 });

@@ -8,7 +8,8 @@ import { firstStageDifficulty } from "../lib/exit/confidence.js";
 import { replay } from "../lib/exit/replay.js";
 import type { BudgetRule, ConfidenceRule, ExitHead, TopKRule } from "../lib/exit/rule.js";
 import type { Trajectory } from "../lib/exit/trajectory.js";
-import { type NativeBatch, type NativeOptions, type NativeResult, native } from "../lib/native.js";
+import { native } from "../lib/native.js";
+import type { NativeBatch, NativeOptions, NativeResult } from "../lib/native-engine.js";
 import { nativeRule } from "../lib/native-rule.js";
 import { makeModel } from "./fixtures/make-model.js";
 

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { Dtype } from "../../dist/index.js";
-import type { NativeBatch } from "../../dist/native.js";
+import type { NativeBatch } from "../../dist/native-engine.js";
 
 type Call = () => void;
 

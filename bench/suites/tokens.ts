@@ -1,7 +1,7 @@
 /**
  * Workload W as the engine takes it: one packed batch of token ids.
  */
-import type { NativeBatch } from "../../dist/native.js";
+import type { NativeBatch } from "../../dist/native-engine.js";
 import { PackedBatch } from "../../dist/packed-batch.js";
 import { PairEncoder } from "../../dist/pair-encoder.js";
 import { loadTokenizer } from "../../dist/tokenizer.js";

@@ -31,40 +31,10 @@ import {
 import { EXIT_HELP, parseExit } from "./exit.js";
 import { beirLists } from "./lists.js";
 import type { Output } from "./output.js";
-import {
-  type DepthReport,
-  depthReport,
-  firstStage,
-  type Judge,
-  type RuleReport,
-  ruleReport,
-  type Significance,
-} from "./report.js";
+import { depthReport, firstStage, type Judge, type Report, ruleReport } from "./report.js";
 import { FORMATS, type Format, render } from "./report-format.js";
 import { STORE_HELP, trajectories } from "./trajectories.js";
 import { wallClock } from "./wall-clock.js";
-
-/** What `--json` prints, one object a run. */
-export interface Report {
-  readonly dataset: string;
-  readonly split: string;
-  readonly run: string;
-  readonly model: string;
-  readonly dtype: string;
-  readonly maxLength: number;
-  /** Most candidates of a query. */
-  readonly candidates: number;
-  readonly queries: number;
-  readonly pairs: number;
-  /** Queries whose times were taken. */
-  readonly timedQueries: number;
-  /** Judged queries that the run does not have; judged queries and documents that the data set does not have. */
-  readonly left: { readonly notInRun: number; readonly unknownQueries: number; readonly unknownDocuments: number };
-  /** The candidates in the order they came. */
-  readonly firstStage: { readonly metrics: Readonly<Record<string, number>>; readonly significance?: Significance };
-  readonly depths: readonly DepthReport[];
-  readonly rules: readonly RuleReport[];
-}
 
 export const evaluation: Command = {
   summary: "metrics at every depth and for any exit rule, on a BEIR data set",

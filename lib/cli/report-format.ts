@@ -1,9 +1,8 @@
 /**
  * An evaluation as a table for the terminal, as CSV or as markdown: a line for each depth and each rule.
  */
-import type { Report } from "./eval.js";
 import { table } from "./output.js";
-import type { Significance } from "./report.js";
+import type { Report, Significance } from "./report.js";
 
 export const FORMATS = ["table", "csv", "markdown"] as const;
 export type Format = (typeof FORMATS)[number];

@@ -52,6 +52,28 @@ export interface RuleReport {
   readonly significance?: Significance;
 }
 
+/** What `--json` prints, one object a run. */
+export interface Report {
+  readonly dataset: string;
+  readonly split: string;
+  readonly run: string;
+  readonly model: string;
+  readonly dtype: string;
+  readonly maxLength: number;
+  /** Most candidates of a query. */
+  readonly candidates: number;
+  readonly queries: number;
+  readonly pairs: number;
+  /** Queries whose times were taken. */
+  readonly timedQueries: number;
+  /** Judged queries that the run does not have; judged queries and documents that the data set does not have. */
+  readonly left: { readonly notInRun: number; readonly unknownQueries: number; readonly unknownDocuments: number };
+  /** The candidates in the order they came. */
+  readonly firstStage: { readonly metrics: Metrics; readonly significance?: Significance };
+  readonly depths: readonly DepthReport[];
+  readonly rules: readonly RuleReport[];
+}
+
 /** What rankings are judged by. */
 export interface Judge {
   readonly qrels: Qrels;
@@ -61,8 +83,8 @@ export interface Judge {
 }
 
 /** A report with its ranking of every query. */
-export interface Ranked<Report> {
-  readonly report: Report;
+export interface Ranked<Row> {
+  readonly report: Row;
   readonly run: ReadonlyMap<string, readonly RunEntry[]>;
 }
 

@@ -2,8 +2,7 @@
  * The budget rule: a document stops once scoring it deeper is not expected to improve the ranking by much.
  */
 import { expTerms } from "./exp.js";
-import type { Stops } from "./replay.js";
-import type { BudgetRule } from "./rule.js";
+import type { BudgetRule, Stops } from "./rule.js";
 import { intervals } from "./top-k.js";
 import { type ExitColumn, ranked } from "./trajectory.js";
 

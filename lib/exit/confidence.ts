@@ -3,8 +3,7 @@
  */
 import { estimate } from "./estimate.js";
 import { expTerms } from "./exp.js";
-import type { Stops } from "./replay.js";
-import type { ConfidenceRule } from "./rule.js";
+import type { ConfidenceRule, Stops } from "./rule.js";
 import type { ExitColumn } from "./trajectory.js";
 
 /**

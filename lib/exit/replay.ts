@@ -4,7 +4,7 @@
 import { MatryoshkaError } from "../errors.js";
 import { budget } from "./budget.js";
 import { confidence, firstStageDifficulty } from "./confidence.js";
-import type { BudgetRule, ConfidenceRule, Rule, TopKRule } from "./rule.js";
+import type { BudgetRule, ConfidenceRule, Rule, Stops, TopKRule } from "./rule.js";
 import { topK } from "./top-k.js";
 import { column, type ExitColumn, exitColumn, ranked, type Trajectory } from "./trajectory.js";
 
@@ -18,14 +18,6 @@ export interface Replay {
   readonly exact: Uint8Array;
   /** [m] document indices, best first. */
   readonly order: Uint32Array;
-}
-
-/** Who stopped where, and the estimate at that exit: what each rule's own file decides. */
-export interface Stops {
-  /** [m] index into the rule's exits, or −1 for full depth. */
-  readonly exit: Int8Array;
-  /** [m] float32 estimate where stopped. */
-  readonly estimate: Float32Array;
 }
 
 /** Columns of `layers` (a trajectory's) that a rule's exits read. Throws `ERR_INVALID_ARGUMENT` for one it lacks. */

@@ -84,3 +84,11 @@ export interface BudgetRule {
 
 /** What an engine runs. */
 export type Rule = FullRule | LayerRule | TopKRule | BudgetRule | ConfidenceRule;
+
+/** Who stopped where, and the estimate at that exit: what each rule's own file decides. */
+export interface Stops {
+  /** [m] index into the rule's exits, or −1 for full depth. */
+  readonly exit: Int8Array;
+  /** [m] float32 estimate where stopped. */
+  readonly estimate: Float32Array;
+}

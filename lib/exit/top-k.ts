@@ -2,8 +2,7 @@
  * The top-k rule: a document stops once it is out of the top k by the calibrated margin.
  */
 import { estimate, halfWidth, listSpread, lower, readsSpread, upper } from "./estimate.js";
-import type { Stops } from "./replay.js";
-import type { ExitHead, TopKRule } from "./rule.js";
+import type { ExitHead, Stops, TopKRule } from "./rule.js";
 import { kthLargest } from "./select.js";
 import type { ExitColumn } from "./trajectory.js";
 

@@ -2,7 +2,7 @@
  * Texts to batches as a configuration says: lengths, and whether matching tokens are marked.
  */
 import { unmarkedIds } from "../match-types.js";
-import type { NativeBatch } from "../native.js";
+import type { NativeBatch } from "../native-engine.js";
 import { PackedBatch } from "../packed-batch.js";
 import { PairEncoder } from "../pair-encoder.js";
 import { loadTokenizer } from "../tokenizer.js";

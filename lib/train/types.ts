@@ -1,7 +1,7 @@
 /**
  * What the parts of training pass to each other: the configuration that reproduces a run, and the lists it learns from.
  */
-import type { NativeBatch } from "../native.js";
+import type { NativeBatch } from "../native-engine.js";
 import type { NativeLoss, NativeTrainBatch } from "../native-trainer.js";
 
 /** One source of training lists. Paths are relative to the configuration file. */
