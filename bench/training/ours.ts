@@ -1,4 +1,7 @@
-/** Our side of the training benchmark: all steps of a file once for every line of stdin; answers on stdout. */
+/**
+ * Our side of the training benchmark: all steps of a file once for every line of stdin, at an encoder's rate; answers on
+ * stdout.
+ */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -14,6 +17,7 @@ const { list, steps } = JSON.parse(readFileSync(process.argv[2]!, "utf8")) as {
   readonly list: number;
   readonly steps: readonly (readonly Pair[])[];
 };
+const encoder = Number(process.argv[3]);
 const model = fileURLToPath(new URL("../../models/default", import.meta.url));
 const trainer = new (native().Trainer)(model, {
   // PyTorch's side has linear heads.
@@ -53,7 +57,7 @@ const loss = {
 for await (const _ of createInterface({ input: process.stdin })) {
   const start = performance.now();
   const losses: number[] = [];
-  for (const step of batches) losses.push((await trainer.step(step, loss, { encoder: 6e-5, heads: 1e-3 })).loss);
+  for (const step of batches) losses.push((await trainer.step(step, loss, { encoder, heads: 1e-3 })).loss);
   const milliseconds = performance.now() - start;
   const peakMiB = process.resourceUsage().maxRSS / 1024;
   console.log(JSON.stringify({ milliseconds, loss: losses.reduce((a, b) => a + b) / losses.length, peakMiB }));

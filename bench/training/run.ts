@@ -1,6 +1,7 @@
 /**
  * Training throughput beside PyTorch's bf16: the same model, losses, steps and lengths, each in a process of its own, in
- * interleaved rounds. Prints a table and writes bench/results/training.json.
+ * interleaved rounds; and heads alone, with nothing going back through the encoder. Prints a table and writes
+ * bench/results/training.json.
  *
  * Run: npm run bench:training. PyTorch needs `python3` (or $PYTHON) with torch, numpy and safetensors; without it only
  * our own figures are printed.
@@ -55,7 +56,8 @@ const scratch = mkdtempSync(join(tmpdir(), "matryoshka-training-bench-"));
 const file = join(scratch, "steps.json");
 writeFileSync(file, JSON.stringify({ list: LIST, steps }));
 
-const ours = () => start("matryoshka-rerank bf16", process.execPath, ["--import", "tsx", here("ours.ts"), file]);
+const ours = (name: string, encoderRate: number) =>
+  start(name, process.execPath, ["--import", "tsx", here("ours.ts"), file, `${encoderRate}`]);
 const torch = (pairs: number) =>
   start(`PyTorch bf16, ${pairs} pairs at once`, python, [here("torch_train.py"), file, `${pairs}`]);
 const hasTorch = spawnSync(python, ["-c", "import torch, numpy, safetensors"], { stdio: "ignore" }).status === 0;
@@ -77,7 +79,11 @@ async function best(): Promise<number> {
 }
 
 try {
-  const contenders = [ours(), ...(hasTorch ? [torch(await best())] : [])];
+  const contenders = [
+    ours("matryoshka-rerank bf16", 6e-5),
+    ours("matryoshka-rerank bf16, heads alone", 0),
+    ...(hasTorch ? [torch(await best())] : []),
+  ];
   for (const { round } of contenders) await round();
   const rounds = contenders.map((): Round[] => []);
   for (let r = 0; r < ROUNDS; r++) for (const [c, { round }] of contenders.entries()) rounds[c]!.push(await round());
@@ -88,7 +94,7 @@ try {
     peakMiB: Math.round(Math.max(...rounds[c]!.map(({ peakMiB }) => peakMiB))),
     loss: rounds[c]!.map(({ loss }) => +loss.toFixed(4)),
   }));
-  const [mine, theirs] = rows;
+  const [mine, , theirs] = rows;
   const ratio = theirs && +(mine!.pairsPerSecond / theirs.pairsPerSecond).toFixed(2);
   const meanTokens = +(all.reduce((sum, { ids }) => sum + ids.length, 0) / all.length).toFixed(1);
   console.log(machine().line);

@@ -27,9 +27,11 @@ def main():
     shutil.copytree(args.model, args.out, dirs_exist_ok=True)
     rest = (1 - args.share) / len(args.other)
     for file in ("model.safetensors", "matryoshka.safetensors"):
-        one, others = load_file(args.model / file), [load_file(each / file) for each in args.other if (each / file).exists()]
-        if len(others) < len(args.other):
+        lacking = [str(each) for each in args.other if not (each / file).exists()]
+        if lacking:
+            print(f"{file} stays that of {args.model}: there is none in {', '.join(lacking)}")
             continue
+        one, others = load_file(args.model / file), [load_file(each / file) for each in args.other]
         mixed = dict(one)
         for name, weight in one.items():
             if layer_of(name) > args.after:
