@@ -1,7 +1,7 @@
 /**
  * The native engine, typed: a model opened on one device, the batches it takes and what it says of them.
  */
-import type { Device } from "./types.js";
+import type { Device, ModelInfo } from "./types.js";
 
 /** One device. */
 export type NativeDevice = Exclude<Device, "auto" | `cuda:${number},${string}`>;
@@ -16,24 +16,9 @@ export interface NativeOptions {
 }
 
 /** What a checkpoint is, as read from its files. */
-export interface NativeModelInfo {
-  readonly family: string;
-  readonly layers: number;
-  readonly hidden: number;
-  readonly heads: number;
-  readonly intermediate: number;
-  readonly vocab: number;
-  /** Longest sequence in tokens, special tokens included. */
-  readonly maxTokens: number;
+export interface NativeModelInfo extends Omit<ModelInfo, "directory" | "provenance" | "backend" | "dtype"> {
   readonly tokenTypes: number;
-  readonly exitLayers: readonly number[];
   readonly head: "linear" | "query" | "dense_tanh_linear";
-  /** Whether every exit but the last has a compensation: estimates and units beside its logits. */
-  readonly compensated: boolean;
-  readonly parameters: number;
-  readonly fileBytes: number;
-  /** Stored types of the tensors with their counts, e.g. { F16: 197, F32: 24 }. */
-  readonly storedTypes: Readonly<Record<string, number>>;
 }
 
 /** An opened model: the checkpoint's facts and what will run it. */

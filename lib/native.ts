@@ -1,5 +1,5 @@
 /**
- * The only loader of the addon, and the only typed description of it.
+ * The only loader of the addon; native-engine.ts and native-trainer.ts describe what it makes.
  */
 import { createRequire } from "node:module";
 import { type ErrorCode, MatryoshkaError } from "./errors.js";

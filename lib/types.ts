@@ -236,12 +236,13 @@ export interface ModelInfo {
   /** Longest sequence the model can take, in tokens. */
   readonly maxTokens: number;
   readonly exitLayers: readonly number[];
-  /** Whether exits come with compensations: estimates and units beside their logits. */
+  /** Whether every exit but the last has a compensation: estimates and units beside its logits. */
   readonly compensated: boolean;
   readonly head: string;
   readonly parameters: number;
   /** Bytes of the weight files. */
   readonly fileBytes: number;
+  /** Stored types of the tensors with their counts, e.g. { F16: 197, F32: 24 }. */
   readonly storedTypes: Readonly<Record<string, number>>;
   /** `provenance` of matryoshka.json, where there is one. */
   readonly provenance: unknown;

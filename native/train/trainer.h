@@ -35,7 +35,8 @@ class Trainer {
   /// Throws what read_initial_model and `make` throw, ERR_INVALID_ARGUMENT for options out of range, std::bad_alloc.
   Trainer(const std::string& directory, const TrainerOptions& options, const MakeTrainBackend& make);
 
-  /// One update. A rate of 0 leaves the encoder alone: nothing goes back through it, and the gradient is that of the heads. Throws ERR_INVALID_ARGUMENT, ERR_INPUT_TOO_LONG, ERR_OUT_OF_MEMORY, having changed nothing.
+  /// One update. A rate of 0 leaves the encoder alone: nothing goes back through it, and the gradient is that of the heads.
+  /// Throws ERR_INVALID_ARGUMENT, ERR_INPUT_TOO_LONG, ERR_OUT_OF_MEMORY, having changed nothing.
   StepResult step(const TokenBatch& batch, const Targets& targets, const LossConfig& loss, const LearningRates& rates);
   /// Logits [n × exits]. Throws as step does.
   std::vector<float> score(const TokenBatch& batch);
