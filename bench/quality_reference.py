@@ -25,6 +25,7 @@ tokenizer = AutoTokenizer.from_pretrained(MODEL)
 encoder = AutoModel.from_pretrained(MODEL, add_pooling_layer=False, dtype=torch.float32).eval()
 heads = load_file(os.path.join(MODEL, "matryoshka.safetensors"))
 SETTINGS = json.load(open(os.path.join(MODEL, "matryoshka.json")))
+CARRY = SETTINGS.get("carry", [0] * len(SETTINGS["exitLayers"]))
 CONDITIONED = SETTINGS["head"] == "query"
 MATCH = SETTINGS.get("tokenTypes") == "match"
 
@@ -69,11 +70,14 @@ def scores(query, documents):
                         types[row, place] = 3 if place < len(a) + 2 else 2
             mask[row, : len(sequence)] = 1
         states = encoder(ids, mask, types, output_hidden_states=True).hidden_states
-        for column, layer in enumerate(DEPTHS):
+        logit = 0
+        for layer, share in zip(SETTINGS["exitLayers"], CARRY):
             weight, bias = heads[f"exit.{layer}.weight"].float().view(-1), heads[f"exit.{layer}.bias"].float()
             if CONDITIONED:
                 weight = weight + heads[f"exit.{layer}.query.weight"].float() @ query_states[layer][0, 0]
-            out[chosen, column] = states[layer][:, 0] @ weight + bias
+            logit = (1 - share) * (states[layer][:, 0] @ weight + bias) + share * logit
+            if layer in DEPTHS:
+                out[chosen, DEPTHS.index(layer)] = logit
     return out
 
 
@@ -112,6 +116,6 @@ for name in sys.argv[1:]:
     sets[name] = [round(sum(values) / len(values), 4) for values in found]
     print(name, *sets[name], file=sys.stderr, flush=True)
 files = sorted(name for name in os.listdir(MODEL) if name == "config.json" or name.endswith(".safetensors"))
-kept = json.dumps([SETTINGS.get(key) for key in ("exitLayers", "head", "compensation", "tokenTypes")], separators=(",", ":"))
-digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files) + kept.encode()).hexdigest()
+kept = [SETTINGS.get(key) for key in ("exitLayers", "head", "compensation", "tokenTypes")] + ([SETTINGS["carry"]] if "carry" in SETTINGS else [])
+digest = hashlib.sha256(b"".join(open(os.path.join(MODEL, name), "rb").read() for name in files) + json.dumps(kept, separators=(",", ":")).encode()).hexdigest()
 print(json.dumps({"modelHash": digest, "layers": DEPTHS, "sets": sets}, indent=1))

@@ -15,7 +15,10 @@ const TOKENIZER = ["tokenizer.json", "tokenizer_config.json"];
 /** Hashes by path, size and time of change, so that a process reads each file once. */
 const known = new Map<string, Promise<string>>();
 
-/** What decides a score: config, weights, exit heads, and of matryoshka.json, where certificates live, these. */
+/**
+ * What decides a score: config, weights, exit heads, and of matryoshka.json, where certificates live, these; and `carry`, which
+ * came later: a model that has none keeps the hash of its certificates.
+ */
 const SETTINGS = ["exitLayers", "head", "compensation", "tokenTypes"] as const;
 const isModelFile = (name: string) => name === "config.json" || name.endsWith(".safetensors");
 
@@ -26,7 +29,7 @@ export async function hashes(directory: string): Promise<Hashes> {
   try {
     const names = (await readdir(directory)).sort();
     const file = (await readJson(join(directory, "matryoshka.json"), {})) as Record<string, unknown>;
-    const settings = JSON.stringify(SETTINGS.map((key) => file[key] ?? null));
+    const settings = JSON.stringify([...SETTINGS.map((key) => file[key] ?? null), ...(file.carry ? [file.carry] : [])]);
     const [modelHash, tokenizerHash] = await Promise.all([
       hash(directory, names.filter(isModelFile), settings),
       hash(

@@ -27,6 +27,7 @@ export async function modelInfo(directory: string, info: NativeModelInfo | Nativ
   return {
     ...{ directory, family, layers, hidden, heads, intermediate, vocab, maxTokens, head, parameters, fileBytes },
     exitLayers: [...info.exitLayers],
+    carry: [...info.carry],
     compensated: info.compensated,
     storedTypes: { ...info.storedTypes },
     provenance: (await readMatryoshka(directory)).provenance,

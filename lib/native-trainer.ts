@@ -25,6 +25,8 @@ export interface NativeTrainerOptions {
   readonly exitLayers?: readonly number[];
   /** Kind of every exit's head. Without it: the checkpoint's own, or linear. */
   readonly head?: "linear" | "query";
+  /** [exits] share of the logit of the exit before in each exit's own, in [0, 1), the first 0. Without it: none. */
+  readonly carry?: readonly number[];
   /** Draws new heads and layer dropout. The same seed, batches and options give the same bits with any thread count. */
   readonly seed: number;
   /** Rows of the token-type table; more than the checkpoint has are copies: row 2 of row 1, row 3 of row 0, and so on. */

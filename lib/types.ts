@@ -236,6 +236,8 @@ export interface ModelInfo {
   /** Longest sequence the model can take, in tokens. */
   readonly maxTokens: number;
   readonly exitLayers: readonly number[];
+  /** [exits] share of the logit of the exit before in each exit's own: 0 at the first, and everywhere in most models. */
+  readonly carry: readonly number[];
   /** Whether every exit but the last has a compensation: estimates and units beside its logits. */
   readonly compensated: boolean;
   readonly head: string;

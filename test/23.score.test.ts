@@ -44,6 +44,23 @@ describe("score", () => {
     expect(stats.computeFraction).toBeLessThan(1);
   });
 
+  it("gives logits with what they carry of the exit before, whichever layers are asked for", async () => {
+    const carrying = makeModel({ exitLayers: [1, 3, 4], carry: [0, 0.25, 0.5] });
+    await using other = await Reranker.open(carrying.directory, { dtype: "f32" });
+    expect(other.info.carry).toEqual([0, 0.25, 0.5]);
+    const [{ logits: heads }, { logits }] = [await reranker.score(pairs), await other.score(pairs)];
+    for (let i = 0; i < pairs.length; i++) {
+      const [first, second, third] = [1, 3, 4].map((layer) => heads[layer]![i]!) as [number, number, number];
+      const carried = 0.75 * second + 0.25 * first;
+      expect(logits[1]![i]).toBe(first);
+      expect(logits[3]![i]).toBeCloseTo(carried, 5);
+      expect(logits[4]![i]).toBeCloseTo(0.5 * third + 0.5 * carried, 5);
+    }
+    for (const layer of [3, 4])
+      expect((await other.score(pairs, { layers: [layer] })).logits[layer]).toEqual(logits[layer]);
+    carrying.remove();
+  });
+
   it("of no pairs is empty", async () => {
     expect((await reranker.score([])).logits).toEqual({
       1: new Float32Array(0),

@@ -29,6 +29,7 @@ it.each([
   ["modelHash", "config.json", setting({ layer_norm_eps: 1e-6 })],
   ["modelHash", "matryoshka.json", setting({ tokenTypes: "match" })],
   ["modelHash", "matryoshka.json", setting({ exitLayers: [2] })],
+  ["modelHash", "matryoshka.json", setting({ carry: [0, 0.3] })],
   ["tokenizerHash", "tokenizer.json", (text: string) => `${text} `],
   ["tokenizerHash", "tokenizer_config.json", () => `{"do_lower_case": true, "remove_space": true}`],
 ] as const)("%s changes with %s", async (which, file, change) => {

@@ -39,7 +39,7 @@ const read = (config: unknown, init?: string) => {
 
 describe("the published schema", () => {
   it("allows what the reader takes, key by key", async () => {
-    const given = example(schema) as Record<string, unknown>;
+    const given: Record<string, unknown> = { ...(example(schema) as object), carry: [0] };
     const { $schema: _, ...keys } = given;
     expect(Object.keys(await read(given)).sort()).toEqual(Object.keys(keys).sort());
   });
@@ -67,6 +67,17 @@ describe("a checkpoint's own settings", () => {
     expect(own).toMatchObject({ exitLayers: [2, 4], tokenTypes: "match", loss: { exitWeights: [1, 1] } });
     const changed = await read({ ...given, init: directory, exitLayers: [4], tokenTypes: "segment" });
     expect(changed).toMatchObject({ exitLayers: [4], tokenTypes: "segment" });
+  });
+
+  it("are the default of what logits carry, but for other exit layers", async () => {
+    const directory = init();
+    writeFileSync(join(directory, "matryoshka.json"), JSON.stringify({ exitLayers: [2, 4], carry: [0, 0.3] }));
+    expect((await read({ ...given, init: directory })).carry).toEqual([0, 0.3]);
+    expect((await read({ ...given, init: directory, carry: [0, 0] })).carry).toEqual([0, 0]);
+    expect(await read({ ...given, init: directory, exitLayers: [4] })).not.toHaveProperty("carry");
+    const wrong = { code: "ERR_CONFIG_INVALID", message: expect.stringContaining("carry") };
+    for (const carry of [[0], [0.3, 0.3], [0, 1], [0, 0, 0]])
+      await expect(read({ ...given, init: directory, carry })).rejects.toMatchObject(wrong);
   });
 
   it("are those of the encoder given in its place", async () => {

@@ -31,10 +31,11 @@ afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Every part of a run in a small one: two mining rounds, validations, layer dropout, turns, new token types. */
+/** Every part of a run in a small one: two mining rounds, validations, layer dropout, turns, new token types, carried logits. */
 const settings = {
   init: model.directory,
   tokenTypes: "match",
+  carry: [0, 0.2, 0.3],
   ...{ maxLength: 64, maxQueryLength: 20, seed: 3, dtype: "f32", steps: STEPS, listsPerStep: 2, listSize: 4 },
   ...{ turnTokens: 300, recompute: false, layerDropout: 0.2 },
   sources: [{ path: beir.directory, split: "test", run: "first.trec", depth: 10 }],
@@ -111,7 +112,7 @@ describe("train", { timeout: 180_000 }, () => {
     const scores = await trainer.score(encoder.pairs(query, documents));
     trainer.close();
     await using reranker = await Reranker.open(join(alone.out, "model"), { dtype: "f32", threads: 1 });
-    expect(reranker.info.exitLayers).toEqual([1, 2, 3]);
+    expect(reranker.info).toMatchObject({ exitLayers: [1, 2, 3], carry: settings.carry });
     const pairs = documents.map((document) => ({ query, document }));
     const { logits } = await reranker.score(pairs, { layers: [1, 2, 3] });
     for (const [i, score] of scores.entries())

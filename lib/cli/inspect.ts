@@ -27,6 +27,9 @@ Example: matryoshka inspect models/default`,
         ["layers × hidden", `${model.layers} × ${model.hidden}, ${model.heads} heads, MLP ${model.intermediate}`],
         ["exit layers", model.exitLayers.join(" ")],
         ["score head", model.head],
+        ...(model.carry.some((share) => share > 0)
+          ? [["of the exit before", model.carry.map((share) => share.toFixed(2)).join(" ")]]
+          : []),
         ["compensation", model.compensated ? "estimates and units at every exit" : "none"],
         ["vocabulary", `${model.vocab} tokens`],
         ["longest sequence", `${model.maxTokens} tokens`],

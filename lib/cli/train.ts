@@ -178,7 +178,8 @@ async function writeModel(out: string, { config, trainer, info, step, lists }: T
       ...{ trainedWith: `matryoshka-rerank ${version()}`, base: basename(config.init), data: lists, steps: step },
       ...{ backend: info.backend, config: withoutPlaces(config) },
     };
-    await exportModel(trainer, directory, { init: config.init, info, tokenTypes: config.tokenTypes, provenance });
+    const { init, tokenTypes, carry } = config;
+    await exportModel(trainer, directory, { init, info, tokenTypes, carry, provenance });
   } finally {
     release();
   }

@@ -88,6 +88,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   init: text,
   exitLayers: ascending,
   head: oneOf(["linear", "query"]),
+  carry: list(number(0, 1, "below"), 1),
   tokenTypes: oneOf(["segment", "match"]),
   maxLength: integer(16, 1 << 20),
   maxQueryLength: integer(1, 1 << 20),
@@ -167,6 +168,9 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
   const exitLayers = given.exitLayers ?? checkpoint.exitLayers ?? (await everyLayer(init));
   const { tokenTypes = "segment" } = checkpoint;
   CHECKS.tokenTypes!(tokenTypes, `tokenTypes of ${join(init, "matryoshka.json")}`);
+  const carry = given.carry ?? (isSame(exitLayers, checkpoint.exitLayers) ? checkpoint.carry : undefined);
+  if (carry && (carry.length !== exitLayers.length || carry[0] !== 0))
+    throw invalid(`one share for each of the ${exitLayers.length} exit layers, the first of them 0`, "carry", carry);
   const at = (path: string) => resolve(base, path);
   const loss = { exitWeights: exitLayers.map(() => 1), rank: 1, binary: 0.1, teachers: [], ...given.loss };
   const { maxLength = 256, maxQueryLength = 64 } = given;
@@ -182,7 +186,7 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
     ...{ tokenTypes, maxLength, maxQueryLength, seed: 1, dtype: "bf16", listsPerStep: 8 },
     ...{ listSize: 16, turnTokens: 8192, recompute: false, layerDropout: 0 },
     ...rest,
-    ...{ init, exitLayers },
+    ...{ init, exitLayers, ...(carry && { carry }) },
     sources: given.sources.map((source, i) => completeSource(source, `sources[${i}]`, at)),
     negatives: { random: 0.1, rounds: [], keep: 15, queries: 2000, ...given.negatives },
     loss: {
@@ -213,6 +217,10 @@ function completeSource(source: TrainSource, place: string, at: (path: string) =
     path: at(source.path),
     ...(source.teachers && { teachers: source.teachers.map(at) }),
   };
+}
+
+function isSame(a: readonly number[], b: readonly number[] | undefined): boolean {
+  return a.length === b?.length && a.every((each, i) => each === b[i]);
 }
 
 async function everyLayer(init: string): Promise<number[]> {

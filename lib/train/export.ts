@@ -22,6 +22,7 @@ export interface ExportOptions {
   readonly init: string;
   readonly info: NativeTrainerInfo;
   readonly tokenTypes: TrainConfig["tokenTypes"];
+  readonly carry: TrainConfig["carry"];
   /** Where the weights come from, in the words of whoever trained: data, recipe, steps. */
   readonly provenance: object;
 }
@@ -30,7 +31,7 @@ export interface ExportOptions {
 export async function exportModel(
   trainer: NativeTrainer,
   directory: string,
-  { init, info, tokenTypes, provenance }: ExportOptions,
+  { init, info, tokenTypes, carry, provenance }: ExportOptions,
 ): Promise<void> {
   const config = {
     ...(await readJson(join(init, "config.json"))),
@@ -38,6 +39,7 @@ export async function exportModel(
   };
   const matryoshka = {
     ...{ formatVersion: 1, exitLayers: info.exitLayers, head: info.head, compensation: "none", tokenTypes },
+    ...(carry && { carry }),
     provenance,
   };
   const json = (value: object) => `${JSON.stringify(value, undefined, 2)}\n`;

@@ -22,13 +22,14 @@ export async function openTrainer(
   threads: number,
   device: TrainDevice = "cpu",
 ): Promise<OpenTrainer> {
-  const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, head, tokenTypes, optimizer } = config;
-  const { beta1, beta2, epsilon, weightDecay, clip } = optimizer;
+  const { dtype, seed, turnTokens, recompute, layerDropout, exitLayers, head, carry, tokenTypes } = config;
+  const { beta1, beta2, epsilon, weightDecay, clip } = config.optimizer;
   const trainer = new (native().Trainer)(config.init, {
     ...{ device, threads, isa: process.env.MATRYOSHKA_ISA ?? "", dtype, seed, turnTokens, recompute, layerDropout },
     ...{ beta1, beta2, epsilon, weightDecay, clip },
     ...(exitLayers && { exitLayers }),
     ...(head && { head }),
+    ...(carry && { carry }),
     ...(tokenTypes === "match" && { typeRows: MATCH_TYPES }),
   });
   try {

@@ -42,6 +42,11 @@ export interface TrainConfig {
    * same layer. Default: the checkpoint's own, or "linear".
    */
   readonly head?: "linear" | "query";
+  /**
+   * Share of the logit of the exit before in each exit's own, one for each exit layer, the first of them 0. Default: the
+   * checkpoint's own where the exit layers are, or none.
+   */
+  readonly carry?: readonly number[];
   /** "match": tokens whose id also occurs on the other side have a type of their own. Default: the checkpoint's own, or "segment". */
   readonly tokenTypes: "segment" | "match";
   /** Most tokens of a pair, and of its query. Defaults 256 and 64. */

@@ -126,6 +126,9 @@ Napi::Object from_checkpoint(Napi::Env env, const Checkpoint& checkpoint) {
   auto layers = Napi::Array::New(env, exits.size());
   for (size_t i = 0; i < exits.size(); ++i) layers.Set(static_cast<uint32_t>(i), exits[i]);
   out.Set("exitLayers", layers);
+  auto carry = Napi::Array::New(env, exits.size());
+  for (size_t i = 0; i < exits.size(); ++i) carry.Set(static_cast<uint32_t>(i), checkpoint.head(static_cast<int>(i)).carry);
+  out.Set("carry", carry);
   std::map<std::string, int> types;
   for (const Tensor* tensor : checkpoint.tensors()) ++types[kTypes[static_cast<int>(tensor->type)]];
   auto stored = Napi::Object::New(env);

@@ -94,6 +94,7 @@ train::TrainerOptions to_trainer_options(const Napi::Object& o) {
     out.initial.exit_layers = integers(o, "exitLayers");
     if (out.initial.exit_layers.empty()) expected("at least one layer", "exitLayers");
   }
+  if (!o.Get("carry").IsUndefined()) out.initial.carry = numbers(o, "carry");
   if (!o.Get("typeRows").IsUndefined()) {
     out.initial.type_rows = integer(o, "typeRows");
     if (out.initial.type_rows < 1) expected("at least one row", "typeRows");

@@ -79,6 +79,7 @@ PackedModel::PackedModel(const Checkpoint& checkpoint, const Kernels& kernels, D
     const HeadSource source = checkpoint.head(static_cast<int>(exit));
     heads[exit].weight = widened(*source.weight);
     heads[exit].bias = widened(*source.bias)[0];
+    heads[exit].carry = static_cast<float>(source.carry);
     if (source.query) heads[exit].query = widened(*source.query);
     if (!source.dense_weight) continue;
     if (a.own_head_everywhere && exit > 0) {

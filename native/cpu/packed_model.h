@@ -31,6 +31,7 @@ class PackedModel {
     std::vector<float> weight;
     std::vector<float> query;  ///< [H × H], or empty
     float bias = 0;
+    float carry = 0;  ///< HeadSource's
   };
   std::vector<Layer> layers;
   std::vector<Head> heads;

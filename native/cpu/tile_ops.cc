@@ -165,7 +165,7 @@ void TileOps::head(int exit) {
     } else {
       for (int i = 0; i < a_.hidden; ++i) logit += static_cast<double>(head.weight[i]) * (head.dense.n ? std::tanh(x[i]) : x[i]);
     }
-    put_score(state_.scores, model_.compensations, sequence, exit, scoring, a_.hidden, static_cast<float>(logit));
+    put_score(state_.scores, model_.compensations, sequence, exit, scoring, a_.hidden, static_cast<float>(logit), head.carry);
   }
 }
 

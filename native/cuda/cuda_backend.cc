@@ -209,7 +209,7 @@ class CudaBackend final : public Backend, private Ops {
       rows = activations().pooled;
       token_rows = false;
     }
-    HeadArgs args{active_, rows, token_rows, query_of, weight, head.bias, results().logits, model_.shape.hidden, flight_->sizes.exits, exit, nullptr, nullptr, {}};
+    HeadArgs args{active_, rows, token_rows, query_of, weight, head.bias, head.carry, results().logits, model_.shape.hidden, flight_->sizes.exits, exit, nullptr, nullptr, {}};
     if (flight_->sizes.compensated) {
       const DeviceModel::Compensation& c = model_.compensations[exit];
       args.estimates = results().estimates;

@@ -137,6 +137,7 @@ void DeviceModel::lay_out(const Checkpoint& checkpoint, Uploader& up) {
     if (source.query) heads[exit].dense = up.linear({{source.query}, {source.weight}, a.hidden, a.hidden}, hidden, hidden);
     heads[exit].weight = up.vector(source.weight, shape.hidden);
     heads[exit].bias = widened(*source.bias)[0];
+    heads[exit].carry = static_cast<float>(source.carry);
   }
   for (size_t exit = 0; exit < compensations.size(); ++exit) {
     Compensation& to = compensations[exit];

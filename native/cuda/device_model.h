@@ -31,6 +31,7 @@ class DeviceModel {
     Linear dense;            ///< n == 0 where there is none; of a query-conditioned head, M and w
     void* weight = nullptr;  ///< [shape.hidden] elements
     float bias = 0;
+    float carry = 0;  ///< HeadSource's
   };
 
   struct Compensation {

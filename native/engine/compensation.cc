@@ -54,8 +54,9 @@ Compensation::Estimate Compensation::operator()(const T* state, float logit) con
 }
 
 template <class T>
-void put_score(Scores& scores, const std::vector<Compensation>& all, int sequence, int exit, const T* state, int hidden, float logit) {
+void put_score(Scores& scores, const std::vector<Compensation>& all, int sequence, int exit, const T* state, int hidden, float score, float carry) {
   const size_t at = static_cast<size_t>(sequence) * scores.exits + exit;
+  const float logit = carry > 0 ? (1 - carry) * score + carry * scores.logits[at - 1] : score;
   scores.logits[at] = logit;
   if (!scores.states.empty()) std::copy(state, state + hidden, &scores.states[at * hidden]);
   if (scores.estimates.empty()) return;
@@ -64,7 +65,7 @@ void put_score(Scores& scores, const std::vector<Compensation>& all, int sequenc
   scores.units[at] = found.unit;
 }
 
-template void put_score(Scores&, const std::vector<Compensation>&, int, int, const float*, int, float);
-template void put_score(Scores&, const std::vector<Compensation>&, int, int, const double*, int, float);
+template void put_score(Scores&, const std::vector<Compensation>&, int, int, const float*, int, float, float);
+template void put_score(Scores&, const std::vector<Compensation>&, int, int, const double*, int, float, float);
 
 }  // namespace matryoshka

@@ -32,8 +32,9 @@ class Compensation {
   float output_bias_[2] = {};
 };
 
-/// Writes what exit `exit` found of `sequence` into `scores`. `all` is of Compensation::all.
+/// Writes what exit `exit` found of `sequence` into `scores`: its head's `score`, of whose logit a share `carry` is the one
+/// of the exit before (HeadSource), which must be there. `all` is of Compensation::all.
 template <class T>
-void put_score(Scores& scores, const std::vector<Compensation>& all, int sequence, int exit, const T* state, int hidden, float logit);
+void put_score(Scores& scores, const std::vector<Compensation>& all, int sequence, int exit, const T* state, int hidden, float score, float carry);
 
 }  // namespace matryoshka

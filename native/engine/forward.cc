@@ -26,7 +26,11 @@ void attend_and_mix(Ops& ops, int layer) {
 class Pass {
  public:
   Pass(Backend& backend, const Checkpoint& checkpoint, const ExitPlan& plan, const std::atomic<bool>& cancelled)
-      : backend_(backend), exits_(checkpoint.exit_layers()), plan_(plan), cancelled_(cancelled) {}
+      : backend_(backend), exits_(checkpoint.exit_layers()), plan_(plan), cancelled_(cancelled), scored_(plan.report) {
+    for (size_t exit = exits_.size(); exit-- > 1;) {
+      if (checkpoint.head(static_cast<int>(exit)).carry > 0 && (scored_[exit] || decides(exit))) scored_[exit - 1] = 1;
+    }
+  }
 
   /// Returns the depth that the still active sequences have reached.
   int run() {
@@ -47,11 +51,11 @@ class Pass {
   bool expired() const { return plan_.deadline && std::chrono::steady_clock::now() >= *plan_.deadline; }
   bool decides(size_t exit) const { return plan_.rule.head_at(static_cast<int>(exit)) >= 0; }
 
-  /// Index of the exit to score after block `layer`, or -1.
-  int scored_exit(int layer) const {
+  /// Index of the exit after block `layer` if it is one of `which` [exits], or -1.
+  int exit_of(const std::vector<uint8_t>& which, int layer) const {
     const auto found = std::lower_bound(exits_.begin(), exits_.end(), layer + 1);
     const int exit = static_cast<int>(found - exits_.begin());
-    return found != exits_.end() && *found == layer + 1 && plan_.report[exit] ? exit : -1;
+    return found != exits_.end() && *found == layer + 1 && which[exit] ? exit : -1;
   }
 
   /// What is left of a block; and where the next one is to be peeked at, its keys, while the rows are still in cache.
@@ -59,7 +63,7 @@ class Pass {
     if (cancelled()) return;
     if (layer != open_) project_keys(ops, layer);
     attend_and_mix(ops, layer);
-    if (const int exit = scored_exit(layer); exit >= 0 && layer != open_) ops.head(exit);
+    if (const int exit = exit_of(scored_, layer); exit >= 0 && layer != open_) ops.head(exit);
     if (layer + 1 == next_peek) project_keys(ops, next_peek);
   }
 
@@ -73,7 +77,7 @@ class Pass {
       if (cancelled()) return layer;
     }
     for (int l = first; plan_.deadline && l < layer; ++l) {
-      if (const int exit = scored_exit(l); exit >= 0 && expired()) {
+      if (const int exit = exit_of(plan_.report, l); exit >= 0 && expired()) {
         if (l != open_) {
           backend_.run(Rows::tokens, 1, [&](Ops& ops, int) { project_keys(ops, l); });
           peek(l, exit);
@@ -99,6 +103,7 @@ class Pass {
   const std::vector<int>& exits_;
   const ExitPlan& plan_;
   const std::atomic<bool>& cancelled_;
+  std::vector<uint8_t> scored_;  ///< [exits]: reported, or carried by one that is scored
   int open_ = -1;  ///< the block peeked at last: its keys and values are there, and the score; the rest of it is not
 };
 

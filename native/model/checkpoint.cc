@@ -127,9 +127,11 @@ void Checkpoint::State::find_layerwise_heads(const fs::path& directory) {
                 directory.u8string() + ": expected matryoshka.safetensors beside matryoshka.json, which is not there");
   }
   const Safetensors& exits = files.emplace_back(Safetensors::open(file));
+  const std::vector<double> carry = read_carry(config, exit_layers.size());
   for (int layer : exit_layers) {
     const std::string name = "exit." + std::to_string(layer);
     HeadSource head;
+    head.carry = carry[heads.size()];
     head.weight = exits.require(name + ".weight", {1, architecture.hidden});
     head.bias = exits.require(name + ".bias", {1});
     if (architecture.head == HeadKind::query)

@@ -45,6 +45,7 @@ struct HeadSource {
   const Tensor* weight = nullptr;        ///< [1, H]
   const Tensor* bias = nullptr;          ///< [1]
   const Tensor* query = nullptr;         ///< M [H, H]
+  double carry = 0;  ///< share c of the logit of the exit before: the exit's own is (1 - c) · head + c · that, below 1 and 0 at the first exit
 };
 
 /// What an exit says of the final score beyond its own logit s, from its scoring row h:

@@ -104,4 +104,25 @@ std::vector<int> read_exit_layers(const Config& matryoshka, int layers) {
   return out;
 }
 
+std::vector<double> read_carry(const Config& matryoshka, size_t exits) {
+  std::vector<double> out(exits);
+  const Json* json = matryoshka.find("carry");
+  if (!json) return out;
+  const auto fail = [&](const std::string& came) {
+    matryoshka.invalid("carry", "a number of at least 0 and below 1 for each of the " + std::to_string(exits) + " exits, the first of them 0", came);
+  };
+  const Json::Array* items = json->as<Json::Array>();
+  if (!items) fail(describe(json));
+  if (items->size() != exits) fail(std::to_string(items->size()) + " of them");
+  for (size_t exit = 0; exit < exits; ++exit) {
+    const Json& item = (*items)[exit];
+    const double* real = item.as<double>();
+    const int64_t* integer = item.as<int64_t>();
+    const double share = real ? *real : integer ? static_cast<double>(*integer) : -1;
+    if (!(share >= 0 && share < 1) || (exit == 0 && share > 0)) fail(describe(&item) + " for exit " + std::to_string(exit + 1));
+    out[exit] = share;
+  }
+  return out;
+}
+
 }  // namespace matryoshka

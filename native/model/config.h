@@ -45,4 +45,8 @@ HeadKind read_head(const Config& matryoshka);
 /// ascend from at least 1 to `layers`.
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers);
 
+/// [exits] the share of the logit of the exit before that is in each exit's own: in [0, 1), the first 0; all 0 where
+/// matryoshka.json has none.
+std::vector<double> read_carry(const Config& matryoshka, size_t exits);
+
 }  // namespace matryoshka

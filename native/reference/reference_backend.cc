@@ -61,6 +61,7 @@ struct Block {
 
 struct Head {
   Values dense_weight, dense_bias, weight, bias, query;
+  float carry;
 };
 
 class ReferenceBackend final : public Backend, private Ops {
@@ -79,7 +80,7 @@ class ReferenceBackend final : public Backend, private Ops {
     }
     for (size_t exit = 0; exit < checkpoint_->exit_layers().size(); ++exit) {
       const HeadSource h = checkpoint_->head(static_cast<int>(exit));
-      heads_.push_back({values(h.dense_weight), values(h.dense_bias), values(h.weight), values(h.bias), values(h.query)});
+      heads_.push_back({values(h.dense_weight), values(h.dense_bias), values(h.weight), values(h.bias), values(h.query), static_cast<float>(h.carry)});
     }
     compensations_ = Compensation::all(*checkpoint_);
   }
@@ -224,7 +225,7 @@ class ReferenceBackend final : public Backend, private Ops {
       double logit = head.bias[0];
       const Values& weight = conditioned.empty() ? head.weight : conditioned[batch_->query_of[active_.sequences[s]]];
       for (int i = 0; i < a_.hidden; ++i) logit += weight[i] * x[i];
-      put_score(scores_, compensations_, active_.sequences[s], exit, &hidden[row * a_.hidden], a_.hidden, static_cast<float>(logit));
+      put_score(scores_, compensations_, active_.sequences[s], exit, &hidden[row * a_.hidden], a_.hidden, static_cast<float>(logit), head.carry);
     }
   }
 

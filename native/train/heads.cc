@@ -33,4 +33,20 @@ void add_head_gradients(const Layout& layout, const TokenBatch& batch, const Que
   for (int i = 0; i < hidden; ++i) gradients[layout.heads[exit].weight + i] += static_cast<float>(weight[i]);
 }
 
+void carry_forth(const Layout& layout, std::vector<double>& logits) {
+  const size_t exits = layout.heads.size();
+  for (size_t first = 0; first < logits.size(); first += exits)
+    for (size_t e = 1; e < exits; ++e) logits[first + e] += layout.heads[e].carry * (logits[first + e - 1] - logits[first + e]);
+}
+
+void carry_back(const Layout& layout, std::vector<double>& gradients) {
+  const size_t exits = layout.heads.size();
+  for (size_t first = 0; first < gradients.size(); first += exits)
+    for (size_t e = exits; e-- > 1;) {
+      const double carried = layout.heads[e].carry * gradients[first + e];
+      gradients[first + e] -= carried;
+      gradients[first + e - 1] += carried;
+    }
+}
+
 }  // namespace matryoshka::train

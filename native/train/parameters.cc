@@ -23,6 +23,7 @@ class Reader {
     embedding();
     blocks();
     for (const int layer : out.exit_layers) out.heads.push_back(head(layer));
+    carry();
     out.size = model_.weights.size();
   }
 
@@ -132,6 +133,16 @@ class Reader {
       weight[i] = static_cast<float>(kHeadDeviation * std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v));
     }
     return out;
+  }
+
+  void carry() {
+    const std::vector<double>& shares = options_.carry;
+    std::vector<Layout::Head>& heads = model_.layout.heads;
+    if (shares.empty()) return;
+    const bool good = shares.size() == heads.size() && shares[0] == 0 && std::all_of(shares.begin(), shares.end(), [](double c) { return c >= 0 && c < 1; });
+    if (!good)
+      throw Error("ERR_INVALID_ARGUMENT", "Expected a carry of at least 0 and below 1 for each of the " + std::to_string(heads.size()) + " exits, the first of them 0");
+    for (size_t exit = 0; exit < heads.size(); ++exit) heads[exit].carry = shares[exit];
   }
 
   const Checkpoint& checkpoint_;

@@ -39,6 +39,7 @@ struct Layout {
   struct Head {
     size_t weight = 0, bias = 0;  ///< [H], [1]
     size_t query = 0;             ///< [H, H], of HeadKind::query
+    double carry = 0;             ///< HeadSource's
   };
 
   Architecture architecture;  ///< of the model in training: token_types may be more than the checkpoint's
@@ -64,6 +65,7 @@ struct InitialModel {
 struct InitialOptions {
   std::vector<int> exit_layers;  ///< empty: the checkpoint's, or every layer where it has no linear heads
   std::optional<HeadKind> head;  ///< linear or query; without it the checkpoint's, or linear
+  std::vector<double> carry;     ///< HeadSource's, one for each exit; empty: none, whatever the checkpoint has
   int type_rows = 0;             ///< 0: as many as the checkpoint has
   uint64_t seed = 0;
 };

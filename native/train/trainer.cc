@@ -5,6 +5,7 @@
 
 #include "engine/queries.h"
 #include "model/error.h"
+#include "train/heads.h"
 #include "train/random.h"
 #include "train/state_file.h"
 
@@ -64,9 +65,11 @@ TokenBatch Trainer::with_queries_where_heads_want_them(const TokenBatch& batch) 
   return model_.layout.architecture.head == HeadKind::query ? with_queries(batch) : batch;
 }
 
-/// [n × exits] without the rows of the queries.
-std::vector<double> Trainer::documents(const std::vector<double>& logits, const TokenBatch& batch) const {
-  return {logits.begin() + model_.layout.heads.size() * batch.queries, logits.end()};
+std::vector<double> Trainer::logits(const TokenBatch& batch, const std::vector<uint8_t>& skipped) {
+  std::vector<double> out = backend_->forward(batch, skipped);
+  out.erase(out.begin(), out.begin() + model_.layout.heads.size() * batch.queries);
+  carry_forth(model_.layout, out);
+  return out;
 }
 
 std::vector<uint8_t> Trainer::skipped(uint64_t turn) const {
@@ -90,8 +93,8 @@ StepResult Trainer::step(const TokenBatch& batch, const Targets& targets, const 
   std::vector<double> logit_gradients;
   each_turn(batch, [&](uint64_t turn, const TokenBatch& lists, int first, int last) {
     const TokenBatch sequences = with_queries_where_heads_want_them(lists);
-    const std::vector<double> logits = documents(backend_->forward(sequences, skipped(turn)), sequences);
-    add_losses(loss, targets, batch.list_offsets, first, last, batch.lists(), logits, result.loss, logit_gradients);
+    add_losses(loss, targets, batch.list_offsets, first, last, batch.lists(), logits(sequences, skipped(turn)), result.loss, logit_gradients);
+    carry_back(model_.layout, logit_gradients);
     logit_gradients.insert(logit_gradients.begin(), model_.layout.heads.size() * sequences.queries, 0.0);
     if (rates.encoder > 0) backend_->backward(logit_gradients, gradients_.data());
     else backend_->backward_heads(logit_gradients, gradients_.data());
@@ -114,8 +117,8 @@ std::vector<float> Trainer::score(const TokenBatch& batch) {
   const std::vector<uint8_t> none(model_.layout.architecture.layers);
   each_turn(batch, [&](uint64_t, const TokenBatch& lists, int, int) {
     const TokenBatch sequences = with_queries_where_heads_want_them(lists);
-    const std::vector<double> logits = documents(backend_->forward(sequences, none), sequences);
-    scores.insert(scores.end(), logits.begin(), logits.end());
+    const std::vector<double> said = logits(sequences, none);
+    scores.insert(scores.end(), said.begin(), said.end());
   });
   return scores;
 }

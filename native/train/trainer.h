@@ -54,7 +54,8 @@ class Trainer {
   template <class Body>
   void each_turn(const TokenBatch& batch, const Body& body) const;
   TokenBatch with_queries_where_heads_want_them(const TokenBatch& batch) const;
-  std::vector<double> documents(const std::vector<double>& logits, const TokenBatch& batch) const;
+  /// Of the batch's documents, [n × exits].
+  std::vector<double> logits(const TokenBatch& batch, const std::vector<uint8_t>& skipped);
   std::vector<uint8_t> skipped(uint64_t turn) const;
 
   const TrainerOptions options_;

@@ -1,4 +1,5 @@
-// logits[sequence, exit] = weight · row + bias, and what the exit's compensation makes of it; a warp a sequence.
+// logits[sequence, exit] = weight · row + bias, a share of the exit before in it, and what the exit's compensation makes of
+// that; a warp a sequence.
 #pragma once
 
 #include "cuda/kernels/active_set.cuh"
@@ -22,6 +23,7 @@ struct HeadArgs {
   const int* query_of;  ///< [n] by sequence of the batch: the row of `weight` it takes, -1 for none; null: all take the first
   const void* weight;   ///< [queries, stride]
   float bias;
+  float carry;          ///< share of the logit of the exit before, which must be there; 0 at the first
   float* logits;        ///< [n, exits] by sequence of the batch
   int stride, exits, exit;
   float *estimates, *units;       ///< [n, exits] likewise; null where the model has no compensations
@@ -47,18 +49,19 @@ head(HeadArgs args) {
       }
       continue;
     }
-    const float logit = row.dot(row_of<E>(args.weight, query, args.stride)) + args.bias;
+    const float score = row.dot(row_of<E>(args.weight, query, args.stride)) + args.bias;
+    const float logit = args.carry > 0 ? add_exact(mul_exact(1 - args.carry, score), mul_exact(args.carry, load(args.logits + at - 1))) : score;
     if (thread_index() % 32 == 0) store(args.logits + at, logit);
     if (!args.estimates) continue;
     const CompensationArgs& c = args.compensation;
-    float score = c.output_bias[0] + load(c.output + c.units) * logit, log_unit = c.output_bias[1] + load(c.output + 2 * c.units + 1) * logit;
+    float estimate = c.output_bias[0] + load(c.output + c.units) * logit, log_unit = c.output_bias[1] + load(c.output + 2 * c.units + 1) * logit;
     for (int m = 0; m < c.units; ++m) {
       const float z = tanhf(row.dot(row_of<E>(c.hidden_weight, m, args.stride)) + load(c.hidden_bias + m));
-      score += load(c.output + m) * z;
+      estimate += load(c.output + m) * z;
       log_unit += load(c.output + c.units + 1 + m) * z;
     }
     if (thread_index() % 32 == 0) {
-      store(args.estimates + at, score);
+      store(args.estimates + at, estimate);
       store(args.units + at, expf(fminf(fmaxf(log_unit, -kLargestLogUnit), kLargestLogUnit)));
     }
   }

@@ -92,7 +92,7 @@ ExitRule random_rule(std::mt19937& random, int exits, int sequences) {
 TEST("emulated kernels score as the reference does, whatever has to be padded") {
   // Heads and rows that need padding and heads that need company; then none of it.
   const Shape shapes[] = {{3, 24, 3, 40, 50, 40}, {2, 35, 5, 67, 50, 40}, {2, 128, 2, 192, 50, 150}, {1, 9, 1, 5, 20, 40}, {1, 128, 1, 64, 50, 70},
-                          {2, 35, 5, 67, 50, 40, -1, true}};
+                          {2, 35, 5, 67, 50, 40, -1, true},  {3, 24, 3, 40, 50, 40, 4, true, 0.4f}};
   for (const Shape& shape : shapes) {
     const RandomModel model(shape, 11);
     std::mt19937 random(3);
@@ -110,7 +110,7 @@ TEST("emulated kernels score as the reference does, whatever has to be padded") 
 }
 
 TEST("survivors score bit for bit what they score without exits, in every precision") {
-  for (const Shape& shape : {Shape(), conditioned({})}) {
+  for (const Shape& shape : {Shape(), carrying(conditioned({}))}) {
     const RandomModel model(shape, 12);
     const Checkpoint& checkpoint = *model.checkpoint();
     for (const ElementType type : kTypes) {

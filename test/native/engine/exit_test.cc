@@ -65,9 +65,10 @@ void check_prefix(const Scores& exited, const Scores& full, const Checkpoint& ch
 
 const check::Shape kShape;
 
-/// Calls body(backend, checkpoint) on every backend, of a model with linear heads and of one with heads conditioned on the query.
+/// Calls body(backend, checkpoint) on every backend, of a model with linear heads and of one with heads conditioned on the
+/// query and logits that carry the exit before.
 void on_every_backend(uint32_t seed, const std::function<void(Backend&, const Checkpoint&)>& body) {
-  for (const check::Shape& shape : {kShape, check::conditioned(kShape)}) {
+  for (const check::Shape& shape : {kShape, check::carrying(check::conditioned(kShape))}) {
     const check::RandomModel model(shape, seed);
     for (const auto& [name, make] : backends()) body(*make(model.checkpoint()), *model.checkpoint());
   }
@@ -158,6 +159,35 @@ TEST("a shallower depth gives the scores that the full pass gives there") {
       check_prefix(run(backend, checkpoint, batch, plan), full, checkpoint, false);
     }
   });
+}
+
+TEST("where logits carry the exit before, each is its head's score and that share of the logit there, whoever is asked for") {
+  const check::RandomModel plain(kShape, 16), carrying(check::carrying(kShape), 16);
+  std::mt19937 random(11);
+  const TokenBatch batch = check::random_batch(random, kShape, {6, 3}, 20);
+  for (const auto& [name, make] : backends()) {
+    const auto heads = make(plain.checkpoint()), backend = make(carrying.checkpoint());
+    const Scores scores = run(*heads, *plain.checkpoint(), batch, full_plan(*plain.checkpoint()));
+    const Scores full = run(*backend, *carrying.checkpoint(), batch, full_plan(*carrying.checkpoint()));
+    for (int s = 0; s < batch.sequences(); ++s) {
+      double logit = 0;
+      for (int e = 0; e < full.exits; ++e) {
+        const size_t at = static_cast<size_t>(s) * full.exits + e;
+        logit = e == 0 ? scores.logits[at] : 0.625 * scores.logits[at] + 0.375 * logit;
+        CHECK(std::fabs(full.logits[at] - logit) < 1e-5);
+      }
+    }
+    ExitPlan plan = full_plan(*carrying.checkpoint());
+    plan.report.assign(full.exits, 0);
+    plan.report.back() = 1;
+    const Scores last = run(*backend, *carrying.checkpoint(), batch, plan);
+    plan.rule = rule_everywhere(RuleKind::confidence, 4);  // decides at all exits but one before the last
+    plan.rule.heads.erase(plan.rule.heads.begin() + 1);
+    const Scores decided = run(*backend, *carrying.checkpoint(), batch, plan);
+    for (int s = 0; s < batch.sequences(); ++s)
+      for (const Scores* some : {&last, &decided})
+        CHECK(same_bits(some->logits[(s + 1) * full.exits - 1], full.logits[(s + 1) * full.exits - 1]));
+  }
 }
 
 TEST("past its deadline a pass ends at the next layer that has scored, and says so") {

@@ -42,7 +42,7 @@ tiny::Files files(const Shape& s, uint32_t seed) {
   weights.add("embeddings.position_embeddings.weight", {s.positions, s.hidden}, 0, 0.3f);
   weights.add("embeddings.token_type_embeddings.weight", {2, s.hidden}, 0, 0.3f);
   weights.norm("embeddings.LayerNorm", s.hidden);
-  std::string layers;
+  std::string layers, carry;
   for (int l = 0; l < s.layers; ++l) {
     const std::string at = "encoder.layer." + std::to_string(l) + ".";
     for (const char* which : {"query", "key", "value"}) weights.linear(at + "attention.self." + which, s.hidden, s.hidden);
@@ -57,13 +57,14 @@ tiny::Files files(const Shape& s, uint32_t seed) {
     if (s.compensation > 0 && l + 1 < s.layers) exits.linear(exit + ".hidden", s.compensation, s.hidden);
     if (s.compensation >= 0 && l + 1 < s.layers) exits.linear(exit + ".output", 2, s.compensation + 1);
     layers += (l ? "," : "") + std::to_string(l + 1);
+    carry += l ? "," + std::to_string(s.carry) : "0";
   }
   const auto number = [](int value) { return std::to_string(value); };
   return {{"config.json", R"({"model_type":"bert","hidden_size":)" + number(s.hidden) + R"(,"num_hidden_layers":)" + number(s.layers) +
                               R"(,"num_attention_heads":)" + number(s.heads) + R"(,"intermediate_size":)" + number(s.intermediate) +
                               R"(,"vocab_size":)" + number(s.vocab) + R"(,"max_position_embeddings":)" + number(s.positions) +
                               R"(,"type_vocab_size":2,"hidden_act":"gelu","layer_norm_eps":1e-12,"pad_token_id":0})"},
-          {"matryoshka.json", R"({"formatVersion":1,"exitLayers":[)" + layers + R"(],"head":")" + (s.query_heads ? "query" : "linear") + R"(","compensation":")" +
+          {"matryoshka.json", R"({"formatVersion":1,"exitLayers":[)" + layers + R"(],"carry":[)" + carry + R"(],"head":")" + (s.query_heads ? "query" : "linear") + R"(","compensation":")" +
                                   (s.compensation < 0 ? "none" : s.compensation ? "mlp" : "affine") + R"("})"},
           {"model.safetensors", tiny::safetensors(weights.tensors)},
           {"matryoshka.safetensors", tiny::safetensors(exits.tensors)}};

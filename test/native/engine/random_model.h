@@ -14,6 +14,7 @@ struct Shape {
   int layers = 5, hidden = 24, heads = 3, intermediate = 40, vocab = 50, positions = 40;
   int compensation = -1;  ///< hidden units of every exit's but the last; -1 for none
   bool query_heads = false;  ///< conditioned on the query
+  float carry = 0;           ///< every exit's but the first: HeadSource
 };
 
 /// A layer-wise BERT with an exit after every layer, its files kept as long as it lives.
@@ -31,6 +32,12 @@ class RandomModel {
 /// The same with heads conditioned on the query.
 inline Shape conditioned(Shape shape) {
   shape.query_heads = true;
+  return shape;
+}
+
+/// The same with shares of the exit before in every logit but the first exit's.
+inline Shape carrying(Shape shape) {
+  shape.carry = 0.375f;
   return shape;
 }
 

@@ -120,6 +120,13 @@ TEST("the tensors of a block are found by role, values stacked below keys") {
   CHECK_EQ(checkpoint->embedding().norm.weight->name, "bert.embeddings.LayerNorm.weight");
 }
 
+TEST("an exit's logit carries nothing of the exit before unless matryoshka.json says how much") {
+  CHECK_EQ(open(tiny::layerwise_bert())->head(1).carry, 0.0);
+  const auto checkpoint = open_with("\"none\"", "\"none\", \"carry\": [0, 0.3]");
+  CHECK_EQ(checkpoint->head(0).carry, 0.0);
+  CHECK_EQ(checkpoint->head(1).carry, 0.3);
+}
+
 TEST("an encoder is found with or without its family's prefix") {
   Model model = tiny::bert_classifier();
   for (auto& tensor : model.weights) {
@@ -273,6 +280,8 @@ TEST("matryoshka.json that is damaged, of another version or kind is refused, wi
                "compensation: expected \"none\", \"affine\" or \"mlp\", got \"linear\"");
   CHECK_THROWS(open_with("\"none\"", "\"affine\""), "ERR_TENSOR_MISSING", "compensation.1.output.weight");
   CHECK_THROWS(open_with("\"none\"", "\"mlp\""), "ERR_TENSOR_MISSING", "compensation.1.hidden.bias");
+  for (const char* carry : {"7", "[]", "[0]", "[0, 0.3, 0.3]", "[0.3, 0.3]", "[0, 1]", "[0, -0.1]", "[0, \"0.3\"]", "[0, null]"})
+    CHECK_THROWS(open_with("\"none\"", "\"none\", \"carry\": " + std::string(carry)), "ERR_CONFIG_INVALID", "carry: expected a number of at least 0");
   for (const char* layers : {"[]", "7", "[1]", "[0, 2]", "[1, 2, 3]", "[2, 1]", "[1, 1, 2]", "[1, 2, 2]", "[1.0, 2]",
                              "[\"1\", 2]", "[-1, 2]", "null", "[1, 4294967298]"}) {
     CHECK_THROWS(open_with("[1, 2]", layers), "ERR_CONFIG_INVALID",

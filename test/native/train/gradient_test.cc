@@ -5,6 +5,7 @@
 #include "engine/queries.h"
 #include "model/checkpoint.h"
 #include "random_model.h"
+#include "train/heads.h"
 #include "train/losses.h"
 #include "train/reference/reference_train_backend.h"
 
@@ -115,9 +116,11 @@ TEST("… with exits at some layers only, skipped layers, the last among them, a
   }
 }
 
-TEST("the whole loss's gradient is its slope, in every direction of distillation") {
+TEST("the whole loss's gradient is its slope, in every direction of distillation, and where logits carry the exit before") {
   for (const Direction direction : {Direction::forward, Direction::reverse}) {
-    Case c(kSmall);
+    InitialOptions options;
+    if (direction == Direction::reverse) options.carry = {0, 0.3, 0.6};
+    Case c(kSmall, options);
     LossConfig config;
     config.exit_weights = {1.5, 0.7, 1};
     config.rank = 1;
@@ -132,14 +135,17 @@ TEST("the whole loss's gradient is its slope, in every direction of distillation
     targets.teachers = {{0.1f, 0.9f, 0.4f, NAN, 1, NAN, 0.3f, NAN}, {3, 1, 2, 0, NAN, 1, 2, -1}};
     const int lists = c.batch.lists();
     ReferenceTrainBackend backend(c.model.layout);
-    const std::vector<double> logits = backend.forward(c.weights, c.batch, c.skipped);
+    std::vector<double> logits = backend.forward(c.weights, c.batch, c.skipped);
+    carry_forth(c.model.layout, logits);
     std::vector<double> d_logits;
     LossValue value;
     add_losses(config, targets, c.batch.list_offsets, 0, lists, lists, logits, value, d_logits);
+    carry_back(c.model.layout, d_logits);
     const std::vector<double> gradients = backend.backward(d_logits);
     // Teachers are detached: the slope is taken with the deeper exits' scores, as teachers, held where they are.
     check_gradients(c, gradients, [&] {
-      const std::vector<double> moved = ReferenceTrainBackend(c.model.layout).forward(c.weights, c.batch, c.skipped);
+      std::vector<double> moved = ReferenceTrainBackend(c.model.layout).forward(c.weights, c.batch, c.skipped);
+      carry_forth(c.model.layout, moved);
       double total = 0;
       for (int exit = 0; exit < 3; ++exit) {
         std::vector<double> one = logits;

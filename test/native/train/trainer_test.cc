@@ -161,9 +161,11 @@ TEST("a file that cannot be written is an error, and leaves nothing behind") {
 }
 
 TEST("what is exported, the engine scores as the trainer does") {
-  for (const Shape& shape : {kShape, conditioned(kShape)}) {
+  for (const Shape& shape : {kShape, carrying(conditioned(kShape))}) {
     const RandomModel model(shape, 3);
-    CpuTrainer trainer(model.path(), options());
+    Options o = options();
+    if (shape.carry > 0) o.initial.carry = {0, shape.carry, shape.carry};
+    CpuTrainer trainer(model.path(), o);
     steps(trainer, 0, 3);
     const Data data(9);
     const std::vector<float> scores = trainer.score(data.batch);
