@@ -17,7 +17,7 @@ const KNOWN = {
     "The giant panda is a bear species endemic to China.",
     "Bread is a staple food prepared from a dough of flour and water.",
   ],
-  logits: [1.6695318, -4.6541381],
+  logits: [1.465283, -4.6933355],
 };
 
 /** How far a dtype may be from the known logits, absolutely. */

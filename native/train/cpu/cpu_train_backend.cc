@@ -77,7 +77,9 @@ struct CpuTrainBackend::State {
     run_phases(pool, phases);
   }
 
-  void backward_query_heads() {
+  /// The way back begins: what the logits' gradients mean for query-conditioned heads.
+  void take(const std::vector<double>& logit_gradients) {
+    turn.logit_gradients = logit_gradients;
     if (layout.architecture.head == HeadKind::query)
       turn.query_heads.backward(layout, turn.weights, *turn.batch, turn.memory.exit_rows(), pool, turn.logit_gradients);
   }
@@ -149,16 +151,13 @@ const std::vector<double>& CpuTrainBackend::forward(const TokenBatch& batch, con
 }
 
 void CpuTrainBackend::backward(const std::vector<double>& logit_gradients, float* gradients) {
-  state_->turn.logit_gradients = logit_gradients;
-  state_->backward_query_heads();
+  state_->take(logit_gradients);
   state_->backward(gradients);
 }
 
 void CpuTrainBackend::backward_heads(const std::vector<double>& logit_gradients, float* gradients) {
-  Turn& turn = state_->turn;
-  turn.logit_gradients = logit_gradients;
-  state_->backward_query_heads();
-  state_->pool.each(state_->layout.heads.size(), [&](size_t exit) { head_gradients(turn, static_cast<int>(exit), gradients); });
+  state_->take(logit_gradients);
+  state_->pool.each(state_->layout.heads.size(), [&](size_t exit) { head_gradients(state_->turn, static_cast<int>(exit), gradients); });
 }
 
 cpu::ThreadPool& CpuTrainBackend::pool() { return state_->pool; }
