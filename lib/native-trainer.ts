@@ -56,7 +56,7 @@ export interface NativeTrainBatch extends NativeBatch {
 
 /**
  * loss = mean over lists of Σ exits weight × (rank × cross-entropy + binary × binary cross-entropy
- *        + Σ teachers weight × KL(teacher ‖ exit) + [not the last exit] distill × temperature² × KL(deeper exit ‖ exit))
+ *        + Σ teachers weight × soften² × KL(teacher ‖ exit) + [not the last exit] distill × temperature² × KL(deeper exit ‖ exit))
  *
  * A list without a positive and a negative has no cross-entropy, one without labels no binary cross-entropy, one with
  * fewer than two scores of a teacher no KL from it: these parts are zero.
@@ -68,8 +68,8 @@ export interface NativeLoss {
   readonly rank: number;
   /** Mean over a list's labelled pairs of the cross-entropy of sigmoid(logit). */
   readonly binary: number;
-  /** From softmax(scores / temperature) to softmax(logits). */
-  readonly teachers: readonly { readonly weight: number; readonly temperature: number }[];
+  /** From softmax(scores / (temperature × soften)) to softmax(logits / soften). */
+  readonly teachers: readonly { readonly weight: number; readonly temperature: number; readonly soften: number }[];
   /** Self-distillation over all pairs of a list; the teacher is never moved by it. */
   readonly distill: {
     readonly weight: number;

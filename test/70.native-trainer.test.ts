@@ -40,7 +40,7 @@ const loss: NativeLoss = {
   exitWeights: [1, 1, 1],
   rank: 1,
   binary: 0.2,
-  teachers: [{ weight: 0.3, temperature: 0.5 }],
+  teachers: [{ weight: 0.3, temperature: 0.5, soften: 1 }],
   distill: { weight: 0.5, temperature: 1, direction: "forward", anchors: [2] },
 };
 const rates = { encoder: 2e-3, heads: 5e-3 };

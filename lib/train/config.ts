@@ -82,6 +82,7 @@ function record(checks: Readonly<Record<string, Check>>, required: readonly stri
 
 const share = number(0, 1);
 const weight = number(0);
+const positive = number(0, Number.POSITIVE_INFINITY, "above");
 
 const CHECKS: Readonly<Record<string, Check>> = {
   $schema: text,
@@ -104,7 +105,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
     record(
       {
         ...{ path: text, name: text, split: text, run: text, teachers: list(text) },
-        ...{ depth: integer(1), limit: integer(1), weight: number(0, Number.POSITIVE_INFINITY, "above") },
+        ...{ depth: integer(1), limit: integer(1), weight: positive },
       },
       ["path"],
     ),
@@ -123,17 +124,17 @@ const CHECKS: Readonly<Record<string, Check>> = {
     exitWeights: list(weight, 1),
     rank: weight,
     binary: weight,
-    teachers: list(record({ weight, temperature: number(0, Number.POSITIVE_INFINITY, "above") }, ["weight"])),
+    teachers: list(record({ weight, temperature: positive, soften: positive }, ["weight"])),
     distill: record({
       weight,
-      temperature: number(0, Number.POSITIVE_INFINITY, "above"),
+      temperature: positive,
       direction: oneOf(["forward", "reverse"]),
       anchors: list(integer(1)),
     }),
   }),
   optimizer: record({
     ...{ encoder: weight, heads: weight, beta1: number(0, 1, "below"), beta2: number(0, 1, "below") },
-    ...{ epsilon: number(0, 1, "above"), weightDecay: weight, clip: number(0, Number.POSITIVE_INFINITY, "above") },
+    ...{ epsilon: number(0, 1, "above"), weightDecay: weight, clip: positive },
     ...{ warmup: share, decay: oneOf(["linear", "cosine", "constant"]) },
   }),
   validation: record({
@@ -191,7 +192,9 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
     negatives: { random: 0.1, rounds: [], keep: 15, queries: 2000, ...given.negatives },
     loss: {
       ...loss,
-      teachers: loss.teachers.map(({ weight: each, temperature = 1 }) => ({ weight: each, temperature })),
+      teachers: loss.teachers.map(({ weight: each, temperature = 1, soften = 1 }) => ({
+        ...{ weight: each, temperature, soften },
+      })),
       distill: { weight: 0.5, temperature: 1, direction: "forward", anchors: [], ...given.loss?.distill },
     },
     optimizer: {

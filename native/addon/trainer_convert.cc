@@ -132,7 +132,7 @@ train::LossConfig to_loss(const Napi::Object& loss, const std::vector<int>& exit
     const Napi::Value value = teachers.Get(i);
     if (!value.IsObject()) expected("an array of objects", "teachers");
     const auto teacher = value.As<Napi::Object>();
-    out.teachers.push_back({number(teacher, "weight"), number(teacher, "temperature")});
+    out.teachers.push_back({number(teacher, "weight"), number(teacher, "temperature"), number(teacher, "soften")});
   }
   const Napi::Object distill = member(loss, "distill");
   out.distill = number(distill, "weight");

@@ -63,7 +63,7 @@ class List {
         scored.pairs.push_back(i);
         scores.push_back(score);
       }
-      if (scores.size() >= 2) scored.log_target = log_softmax(scores, config.teachers[t].temperature);
+      if (scores.size() >= 2) scored.log_target = log_softmax(scores, config.teachers[t].temperature * config.teachers[t].soften);
       teachers_.push_back(std::move(scored));
     }
     for (int i = 0; i < count; ++i) all_.push_back(i);
@@ -81,8 +81,8 @@ class List {
       if (!labelled_.empty()) part(out.binary, config_.binary, binary(exit, weight * config_.binary));
       for (size_t t = 0; t < teachers_.size(); ++t)
         if (!teachers_[t].log_target.empty()) {
-          const double factor = config_.teachers[t].weight;
-          part(out.teachers[t], factor, divergence(exit, teachers_[t].pairs, teachers_[t].log_target, 1, Direction::forward, weight * factor));
+          const double sigma = config_.teachers[t].soften, factor = config_.teachers[t].weight * sigma * sigma;
+          part(out.teachers[t], factor, divergence(exit, teachers_[t].pairs, teachers_[t].log_target, sigma, Direction::forward, weight * factor));
         }
       if (const int teacher = config_.teacher_of[exit]; teacher >= 0 && config_.distill > 0) {
         const double tau = config_.temperature, factor = config_.distill * tau * tau;
@@ -173,6 +173,7 @@ void validate(const LossConfig& config, int exits) {
   for (const TeacherLoss& teacher : config.teachers) {
     check_weight(teacher.weight, "weight of a teacher");
     check_temperature(teacher.temperature, "temperature of a teacher");
+    check_temperature(teacher.soften, "soften of a teacher");
   }
 }
 

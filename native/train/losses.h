@@ -11,11 +11,12 @@ namespace matryoshka::train {
 struct TeacherLoss {
   double weight = 0;
   double temperature = 1;  ///< of the teacher's scores
+  double soften = 1;       ///< σ: both distributions at this many times their temperature, the part times σ²
 };
 
 enum class Direction : uint8_t { forward, reverse };
 
-/// loss = mean over lists of Σ exits weight (rank R + binary B + Σ teachers weight T + distill τ² D), D not for the last
+/// loss = mean over lists of Σ exits weight (rank R + binary B + Σ teachers weight σ² T + distill τ² D), D not for the last
 /// exit. NativeLoss of lib/native-trainer.ts says what each part is.
 struct LossConfig {
   std::vector<double> exit_weights;  ///< [exits]

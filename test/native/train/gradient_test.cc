@@ -125,7 +125,7 @@ TEST("the whole loss's gradient is its slope, in every direction of distillation
     config.exit_weights = {1.5, 0.7, 1};
     config.rank = 1;
     config.binary = 0.3;
-    config.teachers = {{0.4, 0.5}, {0.2, 2}};
+    config.teachers = {{0.4, 0.5}, {0.2, 2, 3}};
     config.distill = 0.6;
     config.temperature = 1.7;
     config.direction = direction;

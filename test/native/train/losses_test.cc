@@ -91,6 +91,19 @@ TEST("a teacher's scores are a distribution at its temperature, and a student th
   CHECK(o.gradients[1] == 0);
 }
 
+TEST("softened, a teacher whose first is far ahead still says how the others are ordered: in the limit, by squared differences") {
+  const Targets targets{{NAN, NAN, NAN, NAN}, {{30, 2, 0, -2}}};
+  const std::vector<double> logits = {30, 0, 2, -2};
+  LossConfig config = nothing(1);
+  config.teachers = {{1, 1}};
+  CHECK(std::fabs(lose(config, targets, {0, 4}, logits).gradients[1]) < 1e-9);
+  config.teachers = {{1, 1, 1e4}};
+  const Outcome o = lose(config, targets, {0, 4}, logits);
+  const double differences[] = {0, -2, 2, 0};  // student's less teacher's, which are the same on the mean
+  for (int i = 0; i < 4; ++i) CHECK(std::fabs(o.gradients[i] - differences[i] / 4) < 0.01);
+  CHECK(std::fabs(o.value.total - (4.0 + 4.0) / 8) < 0.01);
+}
+
 TEST("each exit but the last learns from the last, or from the nearest deeper anchor") {
   CHECK(nearest_anchors(5, {}) == (std::vector<int>{4, 4, 4, 4, -1}));
   CHECK(nearest_anchors(5, {1, 2}) == (std::vector<int>{1, 2, 4, 4, -1}));
