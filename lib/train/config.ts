@@ -193,7 +193,9 @@ async function complete(given: Given, base: string): Promise<TrainConfig> {
     loss: {
       ...loss,
       teachers: loss.teachers.map(({ weight: each, temperature = 1, soften = 1 }) => ({
-        ...{ weight: each, temperature, soften },
+        weight: each,
+        temperature,
+        soften,
       })),
       distill: { weight: 0.5, temperature: 1, direction: "forward", anchors: [], ...given.loss?.distill },
     },
