@@ -104,6 +104,8 @@ std::vector<int> read_exit_layers(const Config& matryoshka, int layers) {
   return out;
 }
 
+bool may_carry(double share, size_t exit) { return share >= 0 && share < 1 && (exit > 0 || share == 0); }
+
 std::vector<double> read_carry(const Config& matryoshka, size_t exits) {
   std::vector<double> out(exits);
   const Json* json = matryoshka.find("carry");
@@ -119,7 +121,7 @@ std::vector<double> read_carry(const Config& matryoshka, size_t exits) {
     const double* real = item.as<double>();
     const int64_t* integer = item.as<int64_t>();
     const double share = real ? *real : integer ? static_cast<double>(*integer) : -1;
-    if (!(share >= 0 && share < 1) || (exit == 0 && share > 0)) fail(describe(&item) + " for exit " + std::to_string(exit + 1));
+    if (!may_carry(share, exit)) fail(describe(&item) + " for exit " + std::to_string(exit + 1));
     out[exit] = share;
   }
   return out;

@@ -45,8 +45,10 @@ HeadKind read_head(const Config& matryoshka);
 /// ascend from at least 1 to `layers`.
 std::vector<int> read_exit_layers(const Config& matryoshka, int layers);
 
-/// [exits] the share of the logit of the exit before that is in each exit's own: in [0, 1), the first 0; all 0 where
-/// matryoshka.json has none.
+/// Whether exit `exit`, counted from 0, may carry this share of the logit of the exit before: one in [0, 1), and 0 at the first.
+bool may_carry(double share, size_t exit);
+
+/// [exits] the share of the logit of the exit before that is in each exit's own; all 0 where matryoshka.json has none.
 std::vector<double> read_carry(const Config& matryoshka, size_t exits);
 
 }  // namespace matryoshka

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/config.h"
 #include "model/error.h"
 #include "train/random.h"
 
@@ -139,10 +140,10 @@ class Reader {
     const std::vector<double>& shares = options_.carry;
     std::vector<Layout::Head>& heads = model_.layout.heads;
     if (shares.empty()) return;
-    const bool good = shares.size() == heads.size() && shares[0] == 0 && std::all_of(shares.begin(), shares.end(), [](double c) { return c >= 0 && c < 1; });
+    bool good = shares.size() == heads.size();
+    for (size_t exit = 0; good && exit < heads.size(); ++exit) good = may_carry(heads[exit].carry = shares[exit], exit);
     if (!good)
       throw Error("ERR_INVALID_ARGUMENT", "Expected a carry of at least 0 and below 1 for each of the " + std::to_string(heads.size()) + " exits, the first of them 0");
-    for (size_t exit = 0; exit < heads.size(); ++exit) heads[exit].carry = shares[exit];
   }
 
   const Checkpoint& checkpoint_;
