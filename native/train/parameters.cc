@@ -141,7 +141,10 @@ class Reader {
     std::vector<Layout::Head>& heads = model_.layout.heads;
     if (shares.empty()) return;
     bool good = shares.size() == heads.size();
-    for (size_t exit = 0; good && exit < heads.size(); ++exit) good = may_carry(heads[exit].carry = shares[exit], exit);
+    for (size_t exit = 0; good && exit < heads.size(); ++exit) {
+      good = may_carry(shares[exit], exit);
+      heads[exit].carry = shares[exit];
+    }
     if (!good)
       throw Error("ERR_INVALID_ARGUMENT", "Expected a carry of at least 0 and below 1 for each of the " + std::to_string(heads.size()) + " exits, the first of them 0");
   }
