@@ -1,5 +1,6 @@
 """The mean of checkpoints of one ancestry, weight by weight, from some layer on; what lies before is the first one's. Layer 0 are
-the embeddings. Another one may be the encoder itself: heads, which it has none of, stay the first one's.
+the embeddings. Another one may be the encoder itself: heads, which it has none of, and token types, of which it has fewer, stay
+the first one's.
 
   python average.py --model DIR --other DIR [--other DIR …] --after 6 --share 0.5 --out DIR
 """
@@ -34,7 +35,7 @@ def main():
         one, others = load_file(args.model / file), [load_file(each / file) for each in args.other]
         mixed = dict(one)
         for name, weight in one.items():
-            if layer_of(name) > args.after:
+            if layer_of(name) > args.after and all(other[name].shape == weight.shape for other in others):
                 mean = args.share * weight.astype(np.float32) + sum(rest * other[name].astype(np.float32) for other in others)
                 mixed[name] = mean.astype(weight.dtype)
         save_file(mixed, args.out / file)

@@ -2,7 +2,8 @@
  * Writes the configurations of the recipe's later stages, which differ from one another in a few places: `again` trains the
  * mean of the first stages and the encoder; `a`, `b` and `c` are three runs from there or from the encoder; `d` and `e` two from
  * the mean of those, with long texts; `heads` fits the heads to the mean of these two; `f` to `j` are five runs from what that
- * gave, from the encoder and from between them.
+ * gave, from the encoder and from between them. `k` and `l` are two from nearer to the encoder again and `m` goes on from their
+ * mean: docs/training.md has what came of them, which is not bundled.
  *
  *   node further.mjs [DIR]
  */
@@ -43,7 +44,7 @@ function sources(directory, weights, { run, suffix = "", share }) {
 }
 
 /** `both`: where the second teacher's lists are, and their share; `encoder`, `hop` and `long`: the shares of the first teacher's. */
-function stage({ both = ["both", 1], encoder = 1, hop = 0, long = 0, exitWeights, rank = 0.4, distill, optimizer, ...given }) {
+function stage({ both = ["both", 1], encoder = 1, hop = 0, long = 0, exitWeights, rank = 0.4, teacher, distill, optimizer, ...given }) {
   return {
     head: "query",
     tokenTypes: "match",
@@ -62,7 +63,7 @@ function stage({ both = ["both", 1], encoder = 1, hop = 0, long = 0, exitWeights
       exitWeights,
       rank,
       binary: 0.1,
-      teachers: [{ weight: 1, temperature: 1 }],
+      teachers: [{ weight: 1, temperature: 1, ...teacher }],
       distill: { weight: distill, temperature: 1, direction: "forward", anchors: [] },
     },
     optimizer: { warmup: 0.05, decay: "linear", ...optimizer },
@@ -92,6 +93,15 @@ const WIDER = {
   maxLength: 256,
   turnTokens: 65536,
   exitWeights: [0.2, 0.4, 0.8, 2.5, 1.4, 3.2, 1.8, 3.5, 2, 2, 2, 3.2],
+  distill: 1.4,
+};
+const carryFrom = (first) => Array.from({ length: 12 }, (_, exit) => (exit + 1 < first ? 0 : 0.2));
+const NEARER = {
+  listsPerStep: 4,
+  carry: carryFrom(9),
+  exitWeights: [0.2, 0.4, 0.8, 2.5, 1.4, 4, 1.8, 3.5, 2, 2, 2, 3.2],
+  rank: 0.25,
+  teacher: { weight: 0.6, soften: 3 },
   distill: 1.4,
 };
 const stages = {
@@ -198,6 +208,40 @@ const stages = {
     rank: 0.1,
     steps: 1600,
     optimizer: { encoder: 1.5e-4, heads: 5e-4 },
+  },
+  k: {
+    ...NEARER,
+    init: "tenth-70",
+    seed: 61,
+    both: ["both-10", 1.2],
+    hop: 8,
+    maxLength: 192,
+    steps: 800,
+    optimizer: { encoder: 7e-5, heads: 3.5e-4 },
+  },
+  l: {
+    ...NEARER,
+    init: "tenth-60",
+    seed: 62,
+    both: ["both-10", 1],
+    encoder: 1.3,
+    hop: 10,
+    maxLength: 160,
+    steps: 850,
+    optimizer: { encoder: 9e-5, heads: 4.5e-4 },
+  },
+  m: {
+    ...NEARER,
+    init: "mean-kl",
+    seed: 63,
+    carry: carryFrom(7),
+    both: ["both-10", 1.2],
+    hop: 10,
+    maxLength: 192,
+    steps: 500,
+    exitWeights: [0.2, 0.4, 0.8, 3, 2, 6, 3, 5, 1.5, 1.2, 1.2, 3.5],
+    distill: 1.8,
+    optimizer: { encoder: 3e-5, heads: 1.5e-4 },
   },
 };
 
