@@ -35,7 +35,8 @@ def main():
         one, others = load_file(args.model / file), [load_file(each / file) for each in args.other]
         mixed = dict(one)
         for name, weight in one.items():
-            if layer_of(name) > args.after and all(other[name].shape == weight.shape for other in others):
+            fewer_types = "token_type_embeddings" in name and any(len(other[name]) < len(weight) for other in others)
+            if layer_of(name) > args.after and not fewer_types:
                 mean = args.share * weight.astype(np.float32) + sum(rest * other[name].astype(np.float32) for other in others)
                 mixed[name] = mean.astype(weight.dtype)
         save_file(mixed, args.out / file)

@@ -43,7 +43,10 @@ function sources(directory, weights, { run, suffix = "", share }) {
   });
 }
 
-/** `both`: where the second teacher's lists are, and their share; `encoder`, `hop` and `long`: the shares of the first teacher's. */
+/**
+ * `both`: where the second teacher's lists are, and their share; `encoder`, `hop` and `long`: the shares of the first teacher's;
+ * `teacher`: weight, temperature and softening of both, where they are not 1.
+ */
 function stage({ both = ["both", 1], encoder = 1, hop = 0, long = 0, exitWeights, rank = 0.4, teacher, distill, optimizer, ...given }) {
   return {
     head: "query",
@@ -97,6 +100,9 @@ const WIDER = {
 };
 const carryFrom = (first) => Array.from({ length: 12 }, (_, exit) => (exit + 1 < first ? 0 : 0.2));
 const NEARER = {
+  both: ["both-10", 1.2],
+  hop: 10,
+  maxLength: 192,
   listsPerStep: 4,
   carry: carryFrom(9),
   exitWeights: [0.2, 0.4, 0.8, 2.5, 1.4, 4, 1.8, 3.5, 2, 2, 2, 3.2],
@@ -209,23 +215,13 @@ const stages = {
     steps: 1600,
     optimizer: { encoder: 1.5e-4, heads: 5e-4 },
   },
-  k: {
-    ...NEARER,
-    init: "tenth-70",
-    seed: 61,
-    both: ["both-10", 1.2],
-    hop: 8,
-    maxLength: 192,
-    steps: 800,
-    optimizer: { encoder: 7e-5, heads: 3.5e-4 },
-  },
+  k: { ...NEARER, init: "tenth-70", seed: 61, hop: 8, steps: 800, optimizer: { encoder: 7e-5, heads: 3.5e-4 } },
   l: {
     ...NEARER,
     init: "tenth-60",
     seed: 62,
     both: ["both-10", 1],
     encoder: 1.3,
-    hop: 10,
     maxLength: 160,
     steps: 850,
     optimizer: { encoder: 9e-5, heads: 4.5e-4 },
@@ -235,9 +231,6 @@ const stages = {
     init: "mean-kl",
     seed: 63,
     carry: carryFrom(7),
-    both: ["both-10", 1.2],
-    hop: 10,
-    maxLength: 192,
     steps: 500,
     exitWeights: [0.2, 0.4, 0.8, 3, 2, 6, 3, 5, 1.5, 1.2, 1.2, 3.5],
     distill: 1.8,
